@@ -1,0 +1,5 @@
+"""`python -m manycore` is the command."""
+
+from manycore.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The ground floor: the operating system and bytes. It knows no subject."""

@@ -1,0 +1,89 @@
+"""Signals as a queue.
+
+Guarantees: handlers only enqueue; every handler and mask is as before when the block is left; no
+signal that arrives inside the block is lost, whichever instruction it interrupts.
+
+The kernel's handler writes the signal's number into a pipe (`signal.set_wakeup_fd`), and whoever
+owns the inbox reads the pipe beside its other descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+def ignore(signum: int, frame: object) -> None:
+    """A handler that does nothing; unlike SIG_IGN it is not inherited by programs that are run."""
+
+
+class Inbox:
+    """Where captured signals wait. Its descriptor is readable when there are some."""
+
+    def __init__(self, signums: Iterable[signal.Signals]) -> None:
+        self._signums = frozenset(signums)
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._reader
+
+    def take(self) -> list[signal.Signals]:
+        """Gives the signals that came since the last call, in order, and never blocks."""
+        try:
+            numbers = os.read(self._reader, 4096)
+        except BlockingIOError:
+            return []
+        return [signal.Signals(number) for number in numbers if number in self._signums]
+
+    def forget(self) -> None:
+        """To be called in a forked child: the pipe is the parent's, and so were the signals."""
+        signal.set_wakeup_fd(-1)
+        for signum in self._signums:
+            signal.signal(signum, signal.SIG_DFL)
+        self.close()
+
+    def close(self) -> None:
+        """Closes the pipe."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+    @property
+    def writer(self) -> int:
+        """The end that the kernel's handler writes to."""
+        return self._writer
+
+
+@contextmanager
+def captured(*signums: signal.Signals) -> Iterator[Inbox]:
+    """Turns signals into entries of an inbox while the block runs. Main thread only.
+
+    Signals of this set that the caller had blocked are let in meanwhile.
+    """
+    inbox = Inbox(signums)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    handlers = {signum: signal.signal(signum, ignore) for signum in signums}
+    wakeup = signal.set_wakeup_fd(inbox.writer, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
+    try:
+        yield inbox
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+        signal.set_wakeup_fd(wakeup)
+        for signum, handler in handlers.items():
+            # None: it was not set from Python, and Python cannot put it back
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+        inbox.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def blocked(signums: Iterable[signal.Signals]) -> Iterator[None]:
+    """Keeps signals waiting while the block runs."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

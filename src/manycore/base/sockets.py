@@ -1,0 +1,287 @@
+"""Listening sockets: bound, inherited, handed on, and closed without losing who is queued.
+
+Guarantees: a Unix socket's file that nobody listens on is replaced, one that somebody listens on
+never is, and only a file of our own making is removed; a listener is never `shutdown()`, since that
+would end it in every process that has it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from manycore.errors import BindError
+
+from .addresses import (
+    BindAddress,
+    InheritedSocket,
+    SocketAddress,
+    TcpAddress,
+    UnixAddress,
+    format_address,
+)
+
+FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, man 3 sd_listen_fds
+LOCK_PATIENCE = 5.0  # seconds: another server holds the directory for microseconds
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+
+ListenerFacts: TypeAlias = tuple[int, bool, tuple[int, int] | None]
+"""A listener's descriptor, whether it is ours, and its file."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """A listening socket, and what has to be known to end it well.
+
+    Attributes:
+        sock: The socket. It does not block.
+        ours: It was bound here: nobody else accepts from it once we stop.
+        file: Device and inode of the Unix socket's file, if it was made here.
+    """
+
+    sock: socket.socket
+    ours: bool
+    file: tuple[int, int] | None = None
+
+    @property
+    def address(self) -> SocketAddress:
+        """What clients connect to."""
+        name = self.sock.getsockname()
+        return os.fsdecode(name) if isinstance(name, str | bytes) else (name[0], name[1])
+
+    def __str__(self) -> str:
+        return format_address(self.address)
+
+    def facts(self) -> ListenerFacts:
+        """What another process needs to take the listener over, with its descriptor."""
+        return self.sock.fileno(), self.ours, self.file
+
+    def refuse_newcomers(self) -> None:
+        """Stops the queue from growing, so that what is in it can be served to the last.
+
+        New TCP clients are not refused but kept waiting: their SYN is dropped and sent again, by
+        when another server may listen. A Unix socket's file is removed. A socket that was
+        inherited is left as it is: whoever gave it will give it to the next server.
+        """
+        if not self.ours:
+            return
+        if self.file is not None:
+            self._remove_file()
+        elif sys.platform == "linux":
+            with suppress(OSError):  # a kernel without socket filters: the queue is still served
+                _drop_syns(self.sock)
+
+    def close(self) -> None:
+        """Closes the socket here, and removes its file if that is still ours."""
+        if self.sock.fileno() >= 0:
+            self._remove_file()
+            self.sock.close()
+
+    def _remove_file(self) -> None:
+        if self.file is None:
+            return
+        path = self.sock.getsockname()
+        with suppress(OSError):
+            found = os.lstat(path)
+            if (found.st_dev, found.st_ino) == self.file:
+                os.unlink(path)
+        self.file = None
+
+
+def listen(address: BindAddress, backlog: int) -> Listener:
+    """Opens a listener.
+
+    Args:
+        address: Where, as `parse_bind` gives it.
+        backlog: How many clients the kernel may keep queued.
+
+    Raises:
+        BindError: When the operating system refuses.
+    """
+    try:
+        match address:
+            case TcpAddress():
+                return _listen_tcp(address, backlog)
+            case UnixAddress():
+                return _listen_unix(address, backlog)
+            case InheritedSocket():
+                return _adopt(os.dup(address.fd), str(address))
+    except OSError as error:
+        raise _bind_error(str(address), error) from error
+
+
+def adopt(listeners: list[ListenerFacts]) -> list[Listener]:
+    """Takes over listeners whose descriptors another process handed to this one."""
+    return [Listener(socket.socket(fileno=fd), ours, file) for fd, ours, file in listeners]
+
+
+def systemd_sockets(environ: Mapping[str, str]) -> list[InheritedSocket]:
+    """Finds the sockets that the service manager opened for this process (man 3 sd_listen_fds)."""
+    try:
+        if int(environ["LISTEN_PID"]) != os.getpid():
+            return []
+        count = int(environ["LISTEN_FDS"])
+    except (KeyError, ValueError):
+        return []
+    return [InheritedSocket(fd) for fd in range(FIRST_SYSTEMD_FD, FIRST_SYSTEMD_FD + count)]
+
+
+def forget_systemd_sockets(environ: MutableMapping[str, str]) -> None:
+    """Removes what `systemd_sockets` read, so that no child takes the sockets for its own."""
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+
+
+def _listen_tcp(address: TcpAddress, backlog: int) -> Listener:
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    # a name such as "localhost" may have both kinds; clients that know one address know the IPv4
+    family, kind, protocol, _, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # accepted sockets inherit these two from the listener, at no cost a connection
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.bind(name)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, ours=True)
+
+
+def _listen_unix(address: UnixAddress, backlog: int) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _directory_locked(address):
+            _remove_stale(address)
+            sock.bind(address.path)
+            sock.listen(backlog)
+            made = os.lstat(address.path)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, ours=True, file=(made.st_dev, made.st_ino))
+
+
+@contextmanager
+def _directory_locked(address: UnixAddress) -> Iterator[None]:
+    """Two servers that start at once must not both find the same file stale."""
+    directory = os.path.dirname(address.path) or "."
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BindError(
+                        str(address), f"{directory} is locked", "find who holds it (lslocks)"
+                    ) from None
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _remove_stale(address: UnixAddress) -> None:
+    try:
+        found = os.lstat(address.path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise BindError(
+            str(address), "the path exists and is no socket", "choose another path or remove it"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.path)
+        except ConnectionRefusedError:  # nobody listens: what a killed server left behind
+            os.unlink(address.path)
+            return
+        except BlockingIOError:  # its queue is full: alive, and busy
+            pass
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:  # somebody's datagram socket: alive
+                raise
+    raise BindError(str(address), "another server listens there", "stop it or choose another path")
+
+
+def _adopt(fd: int, name: str) -> Listener:
+    sock = socket.socket(fileno=fd)
+    try:
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if sock.type != socket.SOCK_STREAM or not listens:
+            raise BindError(name, "it is no listening stream socket", "listen() before handing it")
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, ours=False)
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "stop what listens there, or choose another port (0: any free one)",
+    errno.EACCES: "choose a port from 1024, or give the right (CAP_NET_BIND_SERVICE)",
+    errno.EADDRNOTAVAIL: "choose an address of this machine (see: ip address)",
+    errno.EBADF: "pass a descriptor that is open in this process",
+    errno.ENOTSOCK: "pass the descriptor of a listening socket",
+    errno.ENOENT: "make the directory first",
+}
+
+
+def _bind_error(address: str, error: OSError) -> BindError:
+    if isinstance(error, socket.gaierror):
+        return BindError(address, str(error.strerror), "check the host's name")
+    remedy = _REMEDIES.get(error.errno or 0, "choose another address")
+    if address.startswith("unix:") and error.errno == errno.EACCES:
+        remedy = "choose a directory that this user can write to"
+    return BindError(address, (error.strerror or str(error)).lower(), remedy)
+
+
+class _Instruction(ctypes.Structure):  # struct sock_filter, linux/filter.h
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("jump_true", ctypes.c_uint8),
+        ("jump_false", ctypes.c_uint8),
+        ("operand", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):  # struct sock_fprog
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction)))
+
+
+def _drop_syns(sock: socket.socket) -> None:
+    """Lets a listener hear no SYN any more; handshakes that are under way still end well.
+
+    A classic BPF program; for a TCP socket the packet starts at the TCP header, whose byte 13 holds
+    the flags (RFC 9293, 3.1).
+    """
+    load_flags, test_bits, give = 0x30, 0x45, 0x06  # BPF_LD|B|ABS, BPF_JMP|JSET|K, BPF_RET|K
+    syn, everything = 0x02, 0xFFFF_FFFF
+    code = (_Instruction * 4)(
+        _Instruction(load_flags, 0, 0, 13),
+        _Instruction(test_bits, 0, 1, syn),
+        _Instruction(give, 0, 0, 0),
+        _Instruction(give, 0, 0, everything),
+    )
+    program = _Program(len(code), code)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))

@@ -1,0 +1,62 @@
+"""The command: `manycore serve | check | version`. One command a file, each short."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from manycore.base import logs
+from manycore.errors import ExitCode, ManycoreError
+from manycore.settings import variable
+
+from .check import check
+from .serve import serve
+from .version import version
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def manycore() -> None:
+    """Puts work on every core, and loses none of it.
+
+    `manycore COMMAND --help` says what a command does.
+    """
+
+
+for _command in (serve, check, version):
+    manycore.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Runs the command and exits; whatever goes wrong is one line on standard error."""
+    try:
+        code = manycore.main(standalone_mode=False, prog_name="manycore")
+        sys.exit(code if isinstance(code, int) else ExitCode.OK)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(ExitCode.USAGE)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "manycore"
+        logs.say(f"error: {message.rstrip('.')}; see: {command} --help")
+        sys.exit(ExitCode.USAGE)
+    except ManycoreError as error:
+        if _debugging():
+            raise
+        logs.say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(ExitCode.FAILED)
+    except BrokenPipeError:  # whoever read our output, `head` say, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(ExitCode.FAILED)
+
+
+def _debugging() -> bool:
+    """Whether a traceback was asked for, however far the settings got."""
+    arguments = " ".join(sys.argv).replace("=", " ").lower()
+    asked = os.environ.get(variable("log_level"), "").lower() == "debug"
+    return asked or "--log-level debug" in arguments

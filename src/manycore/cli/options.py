@@ -1,0 +1,44 @@
+"""The settings' table as options of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from manycore.settings import table, variable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_options(command: F) -> F:
+    """Gives a command a flag for every setting, and `--config`."""
+    for name, setting in reversed(table().items()):
+        command = click.option(
+            *setting.flags,
+            name,
+            metavar=setting.metavar,
+            multiple=setting.many,
+            help=setting.text,
+        )(command)
+    return click.option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="The settings file, in place of manycore.toml or pyproject.toml in this directory.",
+    )(command)
+
+
+def write_settings(formatter: click.HelpFormatter) -> None:
+    """Writes the settings into a help page, a heading a topic."""
+    by_topic: dict[str, list[tuple[str, str]]] = {}
+    for name, setting in table().items():
+        default = f"[{variable(name)}; default: {setting.default}]"
+        term = f"{', '.join(setting.flags)} {setting.metavar}"
+        by_topic.setdefault(setting.topic, []).append((term, f"{setting.text} {default}"))
+    for topic, rows in by_topic.items():
+        with formatter.section(topic):
+            formatter.write_dl(rows, col_max=6)

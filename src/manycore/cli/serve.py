@@ -1,0 +1,74 @@
+"""`manycore serve TARGET`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from manycore.base import sockets
+from manycore.settings import ServeSettings, gather
+
+from .options import settings_options
+from .page import PageCommand
+
+
+@click.command(cls=PageCommand)
+@click.argument("target")
+@settings_options
+def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
+    """Serves connections on every core: one worker process for each CPU, a pool of threads in each,
+    one listening socket, all supervised.
+
+    Target
+      module:function             a function of a module that can be imported from here
+      path/to/file.py:function    a function of a file
+      The function takes the connection, or the connection and the client's address:
+      the connection is a socket.socket, and is closed when the function returns.
+      Subclasses of socketserver.BaseRequestHandler and callable objects will do as well.
+      The name behind the colon may be dotted.
+
+    Example:
+      $ cat echo.py
+      def handle(conn):
+          while data := conn.recv(1000):
+              conn.sendall(data)
+      $ manycore serve echo.py:handle --bind 127.0.0.1:8888 --workers 2
+
+    Every setting below is also an environment variable and a key in manycore.toml, or in
+    [tool.manycore] of pyproject.toml, with the flag's name: threads = 64, log-level = "debug".
+    A flag overrides a variable, a variable the file, and the file the default.
+
+    Settings
+
+    Signals
+      TERM         stops gracefully: what is queued is served, open connections may finish
+      INT, QUIT    stops quickly: open connections are ended; a second INT kills at once
+      HUP, USR1, USR2, TTIN, TTOU are ignored, with a line in the log.
+
+    Exit codes
+      0  stopped as asked        3  workers could not boot
+      1  failed                  4  the target could not be loaded
+      2  a setting is wrong
+    """  # noqa: D205  # it is the help page
+    from manycore.server import launch, server, statistics
+    from manycore.server.job import Job, Parcel
+
+    settings = settings_for_this_process(flags, config)
+    listeners = server.listen(settings)
+    board = statistics.create_board(settings.workers)
+    job = Job.of_text(target, settings)
+    launch.replace_process(Parcel(job, [entry.facts() for entry in listeners], board.fd))
+
+
+def settings_for_this_process(flags: dict[str, Any], config: Path | None) -> ServeSettings:
+    """Gathers the settings; sockets that the service manager passed take the default's place."""
+    settings, chosen = gather(flags, file=config)
+    passed = tuple(sockets.systemd_sockets(os.environ))
+    sockets.forget_systemd_sockets(os.environ)
+    if passed:
+        settings = replace(settings, bind=passed + (settings.bind if "bind" in chosen else ()))
+    return settings

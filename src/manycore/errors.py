@@ -1,0 +1,131 @@
+"""What can go wrong, and who must act.
+
+One root, `ManycoreError`. Every error carries its facts as attributes, so that nobody has to parse
+a sentence, and its message is one line that says what happened, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the command's exit code means. It is API: service managers decide restarts by it."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2  #: an option, a variable or a settings file is wrong
+    BOOT_FAILED = 3  #: a worker could not boot, and would not the next time
+    TARGET_FAILED = 4  #: the target could not be loaded
+
+
+class ManycoreError(Exception):
+    """The root of every error of manycore."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+
+class SettingsError(ManycoreError, ValueError):
+    """A setting has a value that it cannot have. The person who wrote it must act.
+
+    Args:
+        where: The flag, variable, file and key, or argument that was wrong.
+        problem: What is wrong with it.
+        remedy: What to write instead.
+
+    Example:
+        >>> raise SettingsError("--workers", "'x' is not a number", "give a whole number from 1")
+        Traceback (most recent call last):
+        ...
+        manycore.errors.SettingsError: --workers: 'x' is not a number; give a whole number from 1
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
+        super().__init__(where, problem, remedy)
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+class BindError(ManycoreError):
+    """An address could not be listened on. Whoever runs this machine must act.
+
+    Args:
+        address: The address as it was written.
+        problem: What the operating system said.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, address: str, problem: str, remedy: str) -> None:
+        super().__init__(address, problem, remedy)
+        self.address = address
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.address}: {self.problem}; {self.remedy}"
+
+
+class TargetError(ManycoreError):
+    """The target could not be loaded, or is nothing that can be served. Its author must act.
+
+    Args:
+        target: The target as it was written.
+        problem: What is wrong with it.
+        remedy: What to do about it.
+        details: The traceback of what the target's own code raised, if it did.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.TARGET_FAILED
+
+    def __init__(self, target: str, problem: str, remedy: str, details: str = "") -> None:
+        super().__init__(target, problem, remedy, details)
+        self.target = target
+        self.problem = problem
+        self.remedy = remedy
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.problem}; {self.remedy}"
+
+
+class BootError(ManycoreError):
+    """Workers end before they are ready, again and again.
+
+    Args:
+        problem: How the last of them ended.
+        details: Its traceback, if it left one.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.BOOT_FAILED
+
+    def __init__(self, problem: str, details: str = "") -> None:
+        super().__init__(problem, details)
+        self.problem = problem
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"no worker could boot: {self.problem}"
+
+
+class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLost says it
+    """The supervisor of a server ended without having been asked to.
+
+    Args:
+        pid: Its process id.
+        exit: How it ended, in words.
+    """
+
+    def __init__(self, pid: int, exit: str) -> None:  # noqa: A002  # the field's word
+        super().__init__(pid, exit)
+        self.pid = pid
+        self.exit = exit
+
+    def __str__(self) -> str:
+        return f"the server's supervisor (pid {self.pid}) {self.exit}"

@@ -1,0 +1,182 @@
+"""Runs a server's supervisor: in this process, or as the whole of a fresh one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NoReturn
+
+from manycore.base import logs, sockets
+from manycore.base.board import Board
+from manycore.base.sockets import Listener
+from manycore.base.titles import set_title
+from manycore.errors import BootError, ExitCode, ManycoreError, TargetError
+from manycore.supervise.handle import Tell
+from manycore.supervise.report import ReadyReport, Report, encode
+from manycore.supervise.rules import Failure, Policy
+from manycore.supervise.supervisor import Supervisor
+
+from . import worker
+from .job import Job, Parcel
+from .statistics import Column, mark_gone
+
+log = logging.getLogger("manycore.server")
+
+
+class ServerCrew:
+    """A server's workers, as the supervisor sees them.
+
+    Args:
+        job: What is served.
+        listeners: Where; closed by the supervisor, last of all.
+        board: Where the workers count.
+        announce: Called when every worker is ready.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        listeners: list[Listener],
+        board: Board,
+        announce: Callable[[], None],
+    ) -> None:
+        self._job = job
+        self._listeners = listeners
+        self._board = board
+        self._announce = announce
+
+    def live(self, number: int, tell: Tell) -> int:
+        """A worker's life, in its own process."""
+        row = self._board.row(number - 1)
+        row[Column.PID] = os.getpid()
+        row[Column.STARTS] += 1
+        return worker.live(number, tell, self._job, self._listeners, row)
+
+    def ready(self) -> None:
+        """Says so, to people and to whoever waits."""
+        settings = self._job.settings
+        log.info(
+            "ready: %s on %s, %d workers with up to %d threads each, pid %d",
+            self._job.name,
+            " ".join(map(str, self._listeners)),
+            settings.workers,
+            settings.threads,
+            os.getpid(),
+        )
+        self._announce()
+
+    def stopping(self) -> None:
+        """Keeps the queue from growing, so that it can be served to its end."""
+        for listener in self._listeners:
+            listener.refuse_newcomers()
+
+    def gone(self, number: int) -> None:
+        """Closes the books of a worker that has ended."""
+        lost = mark_gone(self._board, number)
+        if lost:
+            log.warning("worker %d took %d open connections with it", number, lost)
+
+
+def run(
+    job: Job,
+    listeners: list[Listener],
+    board: Board,
+    *,
+    owner: int | None = None,
+    private: Iterable[int] = (),
+    announce: Callable[[], None] = lambda: None,
+) -> Failure | None:
+    """Serves until told to stop. Main thread of a process that has no other.
+
+    Args:
+        job: What to serve.
+        listeners: Where. They are closed here, after the last worker has ended.
+        board: Where the workers count.
+        owner: A descriptor that becomes readable when the server has lost its reason to run.
+        private: Further descriptors that are not for the workers.
+        announce: Called when every worker is ready.
+
+    Returns:
+        Why it ended, if workers could not boot.
+    """
+    settings = job.settings
+    policy = Policy(
+        workers=settings.workers,
+        graceful_timeout=settings.graceful_timeout,
+        boot_timeout=settings.boot_timeout,
+    )
+    crew = ServerCrew(job, listeners, board, announce)
+    try:
+        failure = Supervisor(crew, policy, owner=owner, private=private).run()
+    finally:
+        for listener in listeners:
+            listener.close()
+    log.info("stopped")
+    return failure
+
+
+def as_error(failure: Failure) -> ManycoreError:
+    """Makes an exception of a failure."""
+    if failure.code is ExitCode.TARGET_FAILED:
+        return TargetError(failure.where, failure.problem, failure.remedy, failure.details)
+    return BootError(failure.problem, failure.details)
+
+
+def replace_process(parcel: Parcel) -> NoReturn:
+    """Turns this process into the supervisor, with nothing left of what it was."""
+    from manycore.base.interpreter import command
+
+    fd = parcel.pack()
+    for inherited in (fd, *parcel.descriptors()):
+        os.set_inheritable(inherited, True)
+    arguments = command(__name__, fd)
+    os.execv(arguments[0], arguments)  # noqa: S606  # no shell is what is wanted
+
+
+def main(fd: int) -> NoReturn:
+    """The whole of a process that is a supervisor.
+
+    Args:
+        fd: The descriptor of its parcel.
+    """
+    parcel = Parcel.unpack(fd)
+    for inherited in parcel.descriptors():
+        os.set_inheritable(inherited, False)
+    sys.path[:] = parcel.path
+    settings = parcel.job.settings
+    set_title(f"supervisor {parcel.job.name}")
+    logs.configure(settings.log_level, settings.log_format)
+
+    def tell(report: Report) -> None:
+        if parcel.report is not None:
+            with suppress(BrokenPipeError):  # whoever asked is gone; `owner` says so too
+                os.write(parcel.report, encode(report))
+
+    failure = run(
+        parcel.job,
+        sockets.adopt(parcel.listeners),
+        Board(parcel.board, len(Column)),
+        owner=parcel.owner,
+        private=[] if parcel.report is None else [parcel.report],
+        announce=lambda: tell(ReadyReport()),
+    )
+    if failure is None:
+        sys.exit(ExitCode.OK)
+    tell(failure)
+    if parcel.report is None:
+        complain(as_error(failure), debug=settings.log_level == "debug")
+    sys.exit(failure.code)
+
+
+def complain(error: ManycoreError, *, debug: bool) -> None:
+    """Tells the person at the terminal, on one line; with the traceback where that was asked for.
+
+    A worker that cannot boot shows its traceback always: nothing else tells why.
+    """
+    details = getattr(error, "details", "")
+    if details and (debug or error.exit_code is ExitCode.BOOT_FAILED):
+        sys.stderr.write(details)
+    logs.say(f"error: {error}")

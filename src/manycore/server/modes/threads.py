@@ -1,0 +1,178 @@
+"""Threads that serve one connection each.
+
+Guarantees: no more than `limit` threads; a connection is handed only to a thread that waits for
+one; what a handler raises ends its connection and nothing else; a thread that has had nothing to do
+for `IDLE_AFTER` seconds ends; with no connections nothing wakes up.
+
+The worker's main thread reserves a thread, takes a connection and hands it over; the threads call
+back when the main thread waits for one of them to be free.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from manycore.base.addresses import format_address
+from manycore.server.handlers import Handler
+from manycore.server.statistics import Column
+
+log = logging.getLogger("manycore.server")
+
+IDLE_AFTER: Final = 5.0  # seconds: outlives the pauses of a busy hour, ends soon after it
+
+
+class HandlerThreads:
+    """The threads of one worker.
+
+    Args:
+        handler: What each connection is given to.
+        limit: How many connections may be served at a time.
+        row: The worker's row on the board.
+        freed: Called, from any thread, when what `wake_below` asked for has come.
+    """
+
+    def __init__(
+        self, handler: Handler, limit: int, row: memoryview, freed: Callable[[], None]
+    ) -> None:
+        self._handler = handler
+        self._limit = limit
+        self._row = row
+        self._freed = freed
+        self._lock = threading.Lock()
+        self._idle: list[HandlerThread] = []  # the last to become idle is the first to be used
+        self._busy: set[HandlerThread] = set()
+        self._started = 0
+        self._wake_below = 0
+
+    @property
+    def open(self) -> int:
+        """How many connections are being served."""
+        return len(self._busy)
+
+    @property
+    def full(self) -> bool:
+        """Whether every thread that may exist is serving."""
+        return len(self._busy) >= self._limit
+
+    def reserve(self) -> HandlerThread | None:
+        """Gives a thread that waits for a connection; None if there can be none now."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self.full:
+                return None
+            self._started += 1
+            thread = HandlerThread(self, self._started)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the process may have no more threads
+            log.warning("no thread can be started (%s): waiting for one to be free", error)
+            return None
+        self._row[Column.THREADS] += 1
+        return thread
+
+    def release(self, thread: HandlerThread) -> None:
+        """Gives a reserved thread back: there was no connection for it after all."""
+        with self._lock:
+            self._idle.append(thread)
+
+    def serve(self, thread: HandlerThread, conn: socket.socket, address: Any) -> None:
+        """Hands a connection to the thread that was reserved for it."""
+        with self._lock:
+            self._row[Column.ACCEPTED] += 1
+            self._busy.add(thread)
+        thread.conn = conn
+        thread.jobs.put((conn, address))
+
+    def wake_below(self, open_connections: int) -> None:
+        """Asks for one call of `freed`, once fewer connections than this are open."""
+        with self._lock:
+            self._wake_below = open_connections
+
+    def end_connections(self) -> int:
+        """Shuts every open connection down, so that handlers that wait for it return."""
+        with self._lock:
+            conns = [thread.conn for thread in self._busy]
+        for conn in conns:
+            with suppress(OSError):  # its handler was faster
+                conn.shutdown(socket.SHUT_RDWR)
+        return len(conns)
+
+    def handle(self, conn: socket.socket, address: Any) -> None:
+        """Runs the handler over one connection; called by the connection's thread."""
+        try:
+            self._handler(conn, address)
+        except ConnectionError as error:  # the client's doing, and no fault of the handler
+            log.info("client %s went away: %s", _peer(address), error)
+            log.debug("where the handler was", exc_info=True)
+        except BaseException:
+            self._count_failure()
+            log.exception("the handler failed; client %s is disconnected", _peer(address))
+        finally:
+            # close() alone says nothing to the client while a process that the handler started
+            # still has the socket
+            with suppress(OSError):
+                conn.shutdown(socket.SHUT_WR)
+            conn.close()
+
+    def finished(self, thread: HandlerThread) -> None:
+        """Counts a connection as done and its thread as free; called by that thread."""
+        with self._lock:
+            self._busy.remove(thread)
+            self._idle.append(thread)
+            self._row[Column.FINISHED] += 1
+            wake = len(self._busy) < self._wake_below
+            if wake:
+                self._wake_below = 0
+        if wake:
+            self._freed()
+
+    def retire(self, thread: HandlerThread) -> bool:
+        """Lets a thread end that has been idle for long, unless it was just reserved."""
+        with self._lock:
+            if thread not in self._idle:
+                return False
+            self._idle.remove(thread)
+            self._row[Column.THREADS] -= 1
+            return True
+
+    def _count_failure(self) -> None:
+        with self._lock:
+            self._row[Column.FAILED] += 1
+
+
+class HandlerThread(threading.Thread):
+    """One thread: waits for a connection, serves it, and waits again."""
+
+    conn: socket.socket
+
+    def __init__(self, threads: HandlerThreads, number: int) -> None:
+        super().__init__(name=f"handler-{number}", daemon=True)
+        self.jobs: SimpleQueue[tuple[socket.socket, Any]] = SimpleQueue()
+        self._threads = threads
+
+    def run(self) -> None:
+        """The thread's whole life."""
+        while True:
+            try:
+                conn, address = self.jobs.get(timeout=IDLE_AFTER)
+            except Empty:
+                if self._threads.retire(self):
+                    return
+                continue
+            self._threads.handle(conn, address)
+            del conn, address, self.conn  # an idle thread must keep nothing of its last client
+            self._threads.finished(self)
+
+
+def _peer(address: Any) -> str:
+    """Names a client; one on a Unix socket has no name."""
+    if isinstance(address, tuple):
+        return format_address((address[0], address[1]))
+    return "on a Unix socket"

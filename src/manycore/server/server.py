@@ -1,0 +1,352 @@
+"""The server as a Python program uses it: `serve` blocks, `Server` runs beside the program."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+from manycore.base import logs, signals, sockets
+from manycore.base.addresses import SocketAddress, TcpAddress
+from manycore.base.board import Board
+from manycore.base.interpreter import command
+from manycore.base.lifetime import exit_in_words
+from manycore.base.sockets import Listener
+from manycore.errors import ManycoreError, SettingsError, SupervisorLost
+from manycore.settings import ServeSettings, table
+from manycore.supervise.report import ReadyReport, decode
+from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Failure
+
+from . import launch, statistics
+from .handlers import adapt, describe
+from .job import Job, Parcel
+from .statistics import ServerStatistics
+
+STOP_PATIENCE: Final = STOP_MARGIN + UNKILLABLE_AFTER + 1.0  # seconds beyond the grace period
+BOOTS_AWAITED: Final = 4  # boot timeouts until a supervisor that says nothing is given up
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def serve(handler: Any, bind: str | Iterable[str] = "127.0.0.1:8000", **settings: Any) -> None:
+    """Serves connections on every core until told to stop.
+
+    One worker process per CPU, a pool of threads in each, one listening socket, supervised. TERM
+    stops it gracefully, Ctrl-C quickly, a second Ctrl-C at once.
+
+    In the main thread of a program without other threads the workers are forked from the program
+    as it is. Otherwise the handler is copied to a fresh process, as `Server` does.
+
+    Args:
+        handler: `f(conn)`, `f(conn, address)`, a `socketserver.BaseRequestHandler` subclass, a
+            callable object, or the text of a target, as for the command. `conn` is a
+            `socket.socket`; it is closed when the handler returns.
+        bind: Where to listen: one address or several, as for the command's `--bind`.
+        **settings: The command's settings, with underscores: `workers`, `threads`, `backlog`,
+            `graceful_timeout` and `boot_timeout` in seconds, `log_level`, `log_format`.
+
+    Raises:
+        SettingsError: When a setting cannot have its value.
+        BindError: When an address cannot be listened on.
+        TargetError: When the handler is none.
+        BootError: When workers cannot boot.
+
+    Example:
+        >>> serve("echo.py:handle", workers=0)
+        Traceback (most recent call last):
+        ...
+        manycore.errors.SettingsError: workers: 0 is below 1; give a whole number from 1, or auto
+    """
+    chosen = _settings(bind, settings)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and threading.active_count() == 1:
+        _serve_here(handler, chosen)
+        return
+    with Server(handler, bind=bind, **settings) as server:
+        server.wait(forward_signals=in_main_thread)
+
+
+def _serve_here(handler: Any, settings: ServeSettings) -> None:
+    job = (
+        Job.of_text(handler, settings) if isinstance(handler, str) else _checked(handler, settings)
+    )
+    listeners = listen(settings)
+    with statistics.create_board(settings.workers) as board:
+        logs.configure(settings.log_level, settings.log_format)
+        failure = launch.run(job, listeners, board)
+    if failure is not None:
+        raise launch.as_error(failure)
+
+
+def _checked(handler: Any, settings: ServeSettings) -> Job:
+    """Finds what is wrong with a handler at hand before any process starts."""
+    job = Job.of_object(handler, settings)
+    adapt(handler, job.name, "")
+    return job
+
+
+def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSettings:
+    unknown = settings.keys() - table().keys()
+    if unknown:
+        remedy = f"the settings are {', '.join(table())}"
+        raise SettingsError(min(unknown), "there is no such setting", remedy)
+    return ServeSettings(bind=bind if isinstance(bind, str) else tuple(bind), **settings)
+
+
+def listen(settings: ServeSettings) -> list[Listener]:
+    """Opens every listener of a server, or none.
+
+    Raises:
+        BindError: For the first that cannot be opened.
+    """
+    listeners: list[Listener] = []
+    try:
+        for address in settings.bind:
+            listeners.append(sockets.listen(address, settings.backlog))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+class Server:
+    """A server that runs beside the program, in processes of its own.
+
+    The supervisor is a fresh process, so the program may have threads, live in a notebook, or have
+    no `__main__` guard. The handler is copied there; what cannot be imported there goes by value.
+    The server ends with the program, however that ends.
+
+    Args:
+        handler: As for `serve`.
+        bind: As for `serve`. By default a free port of the loopback interface.
+        **settings: As for `serve`.
+
+    Raises:
+        SettingsError: When a setting cannot have its value.
+
+    Example:
+        >>> import socket
+        >>> def shout(conn):
+        ...     conn.sendall(conn.recv(100).upper())
+        >>> with Server(shout, workers=1, log_level="warning") as server:
+        ...     with socket.create_connection(server.addresses[0]) as client:
+        ...         client.sendall(b"hello")
+        ...         client.recv(100)
+        b'HELLO'
+    """
+
+    def __init__(
+        self, handler: Any, bind: str | Iterable[str] = "127.0.0.1:0", **settings: Any
+    ) -> None:
+        self._handler = handler
+        self._settings = _settings(bind, settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._board: Board | None = None
+        self._owner: int | None = None  # closing it, by our death too, ends the server
+        self._addresses: list[SocketAddress] = []
+        self._lock = threading.Lock()  # of the process's end
+
+    @property
+    def addresses(self) -> list[SocketAddress]:
+        """What clients connect to: `(host, port)`, or the path of a Unix socket; one a listener."""
+        return list(self._addresses)
+
+    @property
+    def pid(self) -> int | None:
+        """The supervisor's process id; None while the server is not running."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> Self:
+        """Starts the server; returns when every worker is ready.
+
+        Raises:
+            BindError: When an address cannot be listened on.
+            TargetError: When the handler is none, or cannot be sent to the workers.
+            BootError: When workers cannot boot.
+            RuntimeError: When the server is running already.
+        """
+        if self._process is not None:
+            raise RuntimeError(f"{self!r} is running already")
+        job = self._job()
+        with ExitStack() as undo:
+            listeners = listen(self._settings)
+            undo.callback(lambda: [listener.close() for listener in listeners])
+            board = statistics.create_board(self._settings.workers)
+            undo.callback(board.close)
+            owned, owner = os.pipe()
+            undo.callback(os.close, owner)
+            report, told = os.pipe()
+            with open(report, "rb") as report_pipe:
+                parcel = Parcel(
+                    job,
+                    [entry.facts() for entry in listeners],
+                    board.fd,
+                    owner=owned,
+                    report=told,
+                )
+                self._addresses = [listener.address for listener in listeners]
+                process = _start_supervisor(parcel)
+                undo.callback(_end, process)
+                for fd in (owned, told):
+                    os.close(fd)
+                self._await_report(process, report_pipe.fileno())
+            for listener in listeners:
+                listener.sock.close()  # the file, if there is one, is the supervisor's now
+            undo.pop_all()
+        self._process, self._board, self._owner = process, board, owner
+        return self
+
+    def _job(self) -> Job:
+        if isinstance(self._handler, str):
+            return Job.of_text(self._handler, self._settings)
+        adapt(self._handler, describe(self._handler), "")
+        return Job.of_copy(self._handler, self._settings)
+
+    def _await_report(self, process: subprocess.Popen[bytes], report: int) -> None:
+        deadline = time.monotonic() + BOOTS_AWAITED * self._settings.boot_timeout + STOP_PATIENCE
+        received = b""
+        while not received.endswith(b"\n"):
+            if not select.select([report], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise SupervisorLost(process.pid, "did not become ready")
+            chunk = os.read(report, 65_536)
+            if not chunk:
+                raise SupervisorLost(process.pid, exit_in_words(process.wait()))
+            received += chunk
+        match decode(received):
+            case ReadyReport():
+                return
+            case Failure() as failure:
+                process.wait()
+                raise launch.as_error(failure)
+            case None:
+                raise SupervisorLost(process.pid, "sent a report that cannot be read")
+
+    def statistics(self) -> ServerStatistics:
+        """What every worker did until now.
+
+        Raises:
+            RuntimeError: When the server is not running.
+        """
+        if self._board is None:
+            raise RuntimeError(f"{self!r} is not running")
+        return statistics.read(self._board)
+
+    def wait(self, timeout: float | None = None, *, forward_signals: bool = False) -> bool:
+        """Waits until the server has ended.
+
+        Args:
+            timeout: Seconds to wait at most; None: as long as it takes.
+            forward_signals: Hand TERM, INT and QUIT to the server meanwhile. Main thread only.
+
+        Returns:
+            Whether it has ended.
+
+        Raises:
+            ManycoreError: When it ended because of a failure.
+            RuntimeError: When the server was not started.
+        """
+        process = self._process
+        if process is None:
+            raise RuntimeError(f"{self!r} is not running")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with ExitStack() as stack:
+            ended = os.pidfd_open(process.pid)
+            stack.callback(os.close, ended)
+            selector = stack.enter_context(selectors.DefaultSelector())
+            selector.register(ended, selectors.EVENT_READ)
+            inbox = None
+            if forward_signals:
+                inbox = stack.enter_context(signals.captured(*_FORWARDED))
+                selector.register(inbox, selectors.EVENT_READ)
+            while process.poll() is None:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not selector.select(left):
+                    return False
+                for signum in inbox.take() if inbox else []:
+                    process.send_signal(signum)
+        code = process.returncode
+        if code != 0:
+            raise SupervisorLost(process.pid, exit_in_words(code))
+        return True
+
+    def stop(self, *, quick: bool = False) -> None:
+        """Stops the server; returns when all of it has ended. A second call does nothing.
+
+        Args:
+            quick: End open connections instead of letting them finish.
+
+        Raises:
+            SupervisorLost: When it had ended before, without having been asked to.
+        """
+        with self._lock:
+            process, self._process = self._process, None
+            board, self._board = self._board, None
+            owner, self._owner = self._owner, None
+        if process is None:
+            return
+        try:
+            lost = process.poll()
+            process.send_signal(signal.SIGQUIT if quick else signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(self._settings.graceful_timeout + STOP_PATIENCE)
+        finally:
+            _end(process)
+            if owner is not None:
+                os.close(owner)
+            if board is not None:
+                board.close()
+        if lost is not None and lost != 0:
+            raise SupervisorLost(process.pid, exit_in_words(lost))
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.stop()
+            return
+        with suppress(ManycoreError):  # the program's own error says more
+            self.stop(quick=True)
+
+    def __repr__(self) -> str:
+        name = self._handler if isinstance(self._handler, str) else describe(self._handler)
+        if self._board is None:
+            return f"<Server {name}, not running>"
+        where = " ".join(
+            str(TcpAddress(*a)) if isinstance(a, tuple) else a for a in self._addresses
+        )
+        now = self.statistics()
+        return f"<Server {name} on {where}, {len(now.workers)} workers, {now.open} open>"
+
+
+def _start_supervisor(parcel: Parcel) -> subprocess.Popen[bytes]:
+    fd = parcel.pack()
+    try:
+        return subprocess.Popen(
+            command(launch.__name__, fd),
+            stdin=subprocess.DEVNULL,
+            pass_fds=(fd, *parcel.descriptors()),
+            process_group=0,  # Ctrl-C is the program's to take, and to tell us
+        )
+    finally:
+        os.close(fd)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()

@@ -1,0 +1,97 @@
+"""A worker's life: load the target, say so, serve, drain, end."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import time
+import traceback
+
+from manycore.base import signals
+from manycore.base.sockets import Listener
+from manycore.base.titles import set_title
+from manycore.errors import ExitCode, TargetError
+from manycore.supervise.handle import Tell
+from manycore.supervise.report import ReadyReport
+from manycore.supervise.rules import Failure
+
+from .acceptor import Acceptor
+from .handlers import Handler, adapt
+from .job import Job
+from .statistics import Column, State
+
+log = logging.getLogger("manycore.server")
+
+SPARE_DESCRIPTORS = 256  # for what is open besides connections: modules, logs, databases
+
+_STOPS = (signal.SIGTERM, signal.SIGQUIT)
+#: meant for the supervisor, and sent to all by `pkill manycore`: they must not kill a worker
+_NOT_OURS = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+
+
+def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memoryview) -> int:
+    """Lives the whole life of a worker, in its own process.
+
+    Args:
+        number: The worker's number, from 1.
+        tell: Reports to the supervisor that the worker is ready, or why it cannot be.
+        job: What to serve, and how.
+        listeners: Where connections come from.
+        row: The worker's row on the board, which is its alone.
+
+    Returns:
+        The process's exit code.
+    """
+    set_title(f"worker {number}/{job.settings.workers}")
+    row[Column.STATE] = State.BOOTING
+    try:
+        handler = _boot(job, listeners)
+    except TargetError as error:
+        what = {"where": error.target, "remedy": error.remedy, "details": error.details}
+        tell(Failure(ExitCode.TARGET_FAILED, error.problem, **what))
+        return ExitCode.TARGET_FAILED
+    except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor must hear of it
+        problem = f"{type(error).__name__}: {error}"
+        tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
+        return ExitCode.BOOT_FAILED
+    with signals.captured(*_STOPS, *_unclaimed_signals()) as inbox:
+        acceptor = Acceptor(
+            listeners,
+            handler,
+            threads=job.settings.threads,
+            graceful_timeout=job.settings.graceful_timeout,
+            row=row,
+            inbox=inbox,
+        )
+        row[Column.SINCE], row[Column.STATE] = time.monotonic_ns(), State.READY
+        tell(ReadyReport())
+        acceptor.run()
+    return ExitCode.OK
+
+
+def _boot(job: Job, listeners: list[Listener]) -> Handler:
+    _allow_descriptors(job.settings.threads + SPARE_DESCRIPTORS)
+    return adapt(job.load(), job.name, listeners[0].address)
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Raises the soft limit towards the hard one; the default of 1,024 is made for select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _unclaimed_signals() -> list[signal.Signals]:
+    """Gives the signals that the target did not take for itself."""
+    defaults = {signal.SIG_DFL, signal.default_int_handler}
+    return [signum for signum in _NOT_OURS if signal.getsignal(signum) in defaults]

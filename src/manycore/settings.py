@@ -1,0 +1,342 @@
+"""Every setting, once.
+
+A row of `ServeSettings` is the whole definition of a setting: from it come the flag of the command,
+the `MANYCORE_…` variable, the key in `[tool.manycore]` of pyproject.toml (or at the top of
+manycore.toml), the argument of `serve` and `Server`, the help text and the page in the docs.
+
+A flag overrides a variable, a variable the file, and the file the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .base.addresses import (
+    BindAddress,
+    InheritedSocket,
+    TcpAddress,
+    UnixAddress,
+    parse_bind,
+)
+from .base.cpus import cpu_count
+from .errors import SettingsError
+
+PREFIX = "MANYCORE_"
+FILES = ("manycore.toml", "pyproject.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of one setting, besides its name.
+
+    Attributes:
+        parse: Text or a TOML value to the setting's value; raises ValueError with the problem.
+        default: What it is when nobody sets it, before `parse`.
+        flags: The flag and, perhaps, its short form.
+        metavar: What stands behind the flag in the help.
+        remedy: What to write instead of a value that is wrong.
+        topic: The heading under which the help shows it.
+        text: What it means.
+        many: The flag may be given several times.
+    """
+
+    parse: Callable[[Any], Any]
+    default: Any
+    flags: tuple[str, ...]
+    metavar: str
+    remedy: str
+    topic: str
+    text: str
+    many: bool = False
+
+
+def _whole(smallest: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError(f"{value!r} is not a whole number")
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a whole number") from None
+        if number < smallest:
+            raise ValueError(f"{number} is below {smallest}")
+        return number
+
+    return parse
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{value!r} is not a number of seconds")
+    return seconds
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value.lower() in choices:
+            return value.lower()
+        raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+
+    return parse
+
+
+def _workers(value: Any) -> int:
+    return cpu_count() if value == "auto" else _whole(1)(value)
+
+
+def _binds(value: Any) -> tuple[BindAddress, ...]:
+    """Takes one address or several; a text may hold several, separated by commas."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"{value!r} is no address")
+    return tuple(_bind(item) for item in value)
+
+
+def _bind(value: Any) -> BindAddress:
+    if isinstance(value, TcpAddress | UnixAddress | InheritedSocket):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no address")
+    return parse_bind(value.strip())
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], *flags: str, **facts: Any) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"setting": Setting(parse, default, flags, **facts)}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """How a server runs. Values may be given as text, as in a file, or ready.
+
+    Raises:
+        SettingsError: For the first value that is wrong; `where` is the argument's name.
+
+    Example:
+        >>> ServeSettings(bind="127.0.0.1:8888", workers=2).bind
+        (TcpAddress(host='127.0.0.1', port=8888),)
+    """
+
+    bind: tuple[BindAddress, ...] = _setting(
+        "127.0.0.1:8000",
+        _binds,
+        "-b",
+        "--bind",
+        metavar="ADDRESS",
+        many=True,
+        remedy="write host:port, [ipv6]:port, unix:path or fd://N",
+        topic="Listening",
+        text="Where to listen: host:port, [ipv6]:port, :port for every IPv4 interface, unix:path, "
+        "or fd://N for a descriptor that is open already. Port 0 takes a free one, and the ready "
+        "line says which. May be given several times. Sockets that systemd passed (LISTEN_FDS) "
+        "are used too, and then there is no default.",
+    )
+    backlog: int = _setting(
+        1024,
+        _whole(1),
+        "--backlog",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Listening",
+        text="How many clients may wait in the kernel's queue while every thread is busy. The "
+        "kernel's own limit (net.core.somaxconn) applies too.",
+    )
+    workers: int = _setting(
+        "auto",
+        _workers,
+        "-w",
+        "--workers",
+        metavar="N|auto",
+        remedy="give a whole number from 1, or auto",
+        topic="Workers",
+        text="How many worker processes. auto: one for each CPU that this process may use, by "
+        "its affinity and its cgroup's quota (MANYCORE_CPUS overrides both).",
+    )
+    threads: int = _setting(
+        1000,
+        _whole(1),
+        "--threads",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Workers",
+        text="How many connections one worker serves at a time, each in a thread of its own. "
+        "Threads are started when they are needed and end when they have had nothing to do for a "
+        "while. A worker accepts only while it has a free one.",
+    )
+    boot_timeout: float = _setting(
+        60.0,
+        _seconds,
+        "--boot-timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Workers",
+        text="How long a worker may take to import the target and become ready. One that takes "
+        "longer is killed, which counts as a failed boot.",
+    )
+    graceful_timeout: float = _setting(
+        30.0,
+        _seconds,
+        "--graceful-timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Stopping",
+        text="How long a graceful stop lets open connections go on. Then they are ended.",
+    )
+    log_level: str = _setting(
+        "info",
+        _one_of("debug", "info", "warning", "error", "critical"),
+        "--log-level",
+        metavar="LEVEL",
+        remedy="give debug, info, warning, error or critical",
+        topic="Logs",
+        text="The least that is logged: debug, info, warning, error or critical. With debug, a "
+        "command that fails shows its traceback.",
+    )
+    log_format: str = _setting(
+        "text",
+        _one_of("text", "json"),
+        "--log-format",
+        metavar="text|json",
+        remedy="give text or json",
+        topic="Logs",
+        text="How a log record looks: a line to read, or a JSON object a line.",
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in table().items():
+            object.__setattr__(self, name, parse(setting, getattr(self, name), name))
+
+
+def table() -> dict[str, Setting]:
+    """Every setting by its name, in the order of the help."""
+    return {field.name: field.metadata["setting"] for field in dataclasses.fields(ServeSettings)}
+
+
+def parse(setting: Setting, value: Any, where: str) -> Any:
+    """Reads one value.
+
+    Raises:
+        SettingsError: When it is wrong; it names `where` the value was written.
+    """
+    try:
+        return setting.parse(value)
+    except SettingsError:
+        raise  # cpu_count read a variable that is wrong itself
+    except ValueError as error:
+        raise SettingsError(where, str(error), setting.remedy) from None
+
+
+def variable(name: str) -> str:
+    """Gives the environment variable of a setting.
+
+    Example:
+        >>> variable("log_level")
+        'MANYCORE_LOG_LEVEL'
+    """
+    return PREFIX + name.upper()
+
+
+def key(name: str) -> str:
+    """Gives the TOML key of a setting.
+
+    Example:
+        >>> key("log_level")
+        'log-level'
+    """
+    return name.replace("_", "-")
+
+
+def gather(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    directory: Path | None = None,
+) -> tuple[ServeSettings, frozenset[str]]:
+    """Puts the settings together: flags over variables over a file over the defaults.
+
+    Args:
+        flags: Values by the settings' names; what was not given is None or empty.
+        environ: The environment; by default this process's.
+        file: The settings file; without one, the first of `FILES` in the directory, if any.
+        directory: Where to look for it; by default the working directory.
+
+    Returns:
+        The settings, and the names of those that somebody set.
+
+    Raises:
+        SettingsError: Which names the flag, the variable, or the file and key that is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    found = file or find_file(directory or Path())
+    written = {} if found is None else read_file(found)
+    values: dict[str, Any] = {}
+    for name, setting in table().items():
+        if flags.get(name) not in (None, ()):
+            values[name] = parse(setting, flags[name], setting.flags[-1])
+        elif environ.get(variable(name)):
+            values[name] = parse(setting, environ[variable(name)], variable(name))
+        elif name in written:
+            values[name] = parse(setting, written[name], f"{found}: {key(name)}")
+    return ServeSettings(**values), frozenset(values)
+
+
+def find_file(directory: Path) -> Path | None:
+    """Finds the settings file of a directory: manycore.toml, or a pyproject.toml that has ours."""
+    for name in FILES:
+        path = directory / name
+        if path.is_file() and (
+            name != "pyproject.toml" or "manycore" in _load(path).get("tool", {})
+        ):
+            return path
+    return None
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Reads a settings file: values by the settings' names, not parsed yet.
+
+    Raises:
+        SettingsError: When it cannot be read, is not TOML, or has a key that is no setting.
+    """
+    content = _load(path)
+    tables = content.get("tool", {}) if path.name == "pyproject.toml" else {"manycore": content}
+    values = tables.get("manycore", {}) if isinstance(tables, dict) else {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: tool.manycore", "it is no table", "write [tool.manycore]")
+    known = {key(name): name for name in table()} | {name: name for name in table()}
+    for written in values:
+        if written not in known:
+            raise SettingsError(
+                f"{path}: {written}", "there is no such setting", _suggestion(written)
+            )
+    return {known[written]: value for written, value in values.items()}
+
+
+def _suggestion(written: str) -> str:
+    import difflib  # only a mistake needs it
+
+    names = [key(name) for name in table()]
+    close = difflib.get_close_matches(written, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"the settings are {', '.join(names)}"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+        raise SettingsError(str(path), problem, "name a file that can be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), f"it is not TOML ({error})", "correct that place") from None

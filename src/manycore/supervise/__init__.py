@@ -1,0 +1,1 @@
+"""Keeps workers alive: decided in `rules`, done in `supervisor`."""

@@ -1,0 +1,196 @@
+"""The parent's view of one worker process, and the first and last steps of its life.
+
+What runs in between, the worker's own life, is given by whoever is supervised.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NoReturn, TypeAlias
+
+from manycore.base import lifetime, signals
+from manycore.errors import ExitCode
+
+from .report import Report, decode, encode
+from .rules import Urgency
+
+log = logging.getLogger("manycore.supervise")
+
+Tell: TypeAlias = Callable[[Report], None]
+Life: TypeAlias = Callable[[int, Tell], int]
+"""A worker's life: its number and a way to report that it is ready, or why not; its exit code."""
+
+_SIGNALS = {
+    Urgency.GRACEFUL: signal.SIGTERM,
+    Urgency.QUICK: signal.SIGQUIT,
+    Urgency.NOW: signal.SIGKILL,
+}
+_READ_SIZE = 65_536  # bytes: what a pipe holds
+
+
+class WorkerHandle:
+    """One forked worker: its id, what tells of its death, and its report.
+
+    Attributes:
+        number: The worker's number, from 1.
+        pid: Its process id, which is ours to use until `reap`.
+        pidfd: Readable when the process has ended.
+        report: The read end of the pipe that it reports through.
+    """
+
+    def __init__(self, number: int, pid: int, report: int, lifeline: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.report = report
+        self._lifeline = lifeline  # closing it, by our death too, kills the worker
+        self._received = b""
+        self.pidfd = os.pidfd_open(pid)
+
+    @classmethod
+    def fork(
+        cls, number: int, life: Life, inbox: signals.Inbox, private: Iterable[int]
+    ) -> WorkerHandle:
+        """Starts a worker.
+
+        Args:
+            number: The worker's number.
+            life: What the child does; its return value becomes the exit code.
+            inbox: The parent's signals, which the child does not share.
+            private: The parent's descriptors, which the child closes.
+
+        Raises:
+            OSError: When there is no room for a process or its descriptors.
+        """
+        parent = os.getpid()
+        pipes = []
+        try:
+            pipes.extend(os.pipe())
+            pipes.extend(os.pipe())
+            os.set_blocking(pipes[0], False)
+            # a signal that arrives in the child before its handlers are reset must wait
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _be_born(number, life, inbox, private, pipes, parent)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        except BaseException:
+            for fd in pipes:
+                os.close(fd)
+            raise
+        report, child_report, child_lifeline, lifeline = pipes
+        os.close(child_report)
+        os.close(child_lifeline)
+        with suppress(OSError):  # the child does the same: whoever is first
+            os.setpgid(pid, pid)
+        try:
+            return cls(number, pid, report, lifeline)
+        except OSError:  # no descriptor left for the pidfd
+            os.close(report)
+            os.close(lifeline)
+            os.waitpid(pid, 0)
+            raise
+
+    def descriptors(self) -> list[int]:
+        """What the parent holds of it, and no other child may."""
+        return [self.pidfd, self.report, self._lifeline]
+
+    def tell(self, urgency: Urgency) -> None:
+        """Tells the worker to stop; at the last urgency, kills it and what it started."""
+        if urgency is Urgency.NOW:
+            lifetime.end_group(self.pid)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, _SIGNALS[urgency])
+
+    def read_report(self) -> tuple[Report | None, bool]:
+        """Reads what the worker reported, without blocking.
+
+        Returns:
+            The report, once it is whole, and whether there is nothing more to come.
+        """
+        try:
+            chunk = os.read(self.report, _READ_SIZE)
+        except BlockingIOError:
+            return None, False
+        self._received += chunk
+        line, newline, _ = self._received.partition(b"\n")
+        if newline:
+            return decode(line), True
+        return None, not chunk
+
+    def reap(self) -> int | None:
+        """Ends what the dead worker left running and takes its exit code.
+
+        Returns:
+            Negative for a signal; None when somebody else took it (SIGCHLD set to be ignored).
+        """
+        lifetime.end_group(self.pid)  # before the wait: until then the id cannot be another's
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:
+            code = None
+        for fd in self.descriptors():
+            os.close(fd)
+        return code
+
+
+def _be_born(
+    number: int,
+    life: Life,
+    inbox: signals.Inbox,
+    private: Iterable[int],
+    pipes: list[int],
+    parent: int,
+) -> NoReturn:
+    """The child, from fork to exit. Nothing of it may reach the parent's code."""
+    code: int = ExitCode.FAILED
+    try:
+        parents_report, report, lifeline, parents_lifeline = pipes
+        inbox.forget()
+        lifetime.die_with_parent(parent, lifeline)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for fd in (*private, parents_report, parents_lifeline):
+            os.close(fd)
+        _let_go_of_stdin()
+        atexit._clear()  # what the parent registered is the parent's to do  # noqa: SLF001
+
+        def tell(message: Report) -> None:
+            with open(report, "wb") as pipe:
+                pipe.write(encode(message))
+
+        code = life(number, tell)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else ExitCode.FAILED
+    except BaseException:
+        log.exception("worker %d ends", number)
+    finally:
+        _exit(code)
+
+
+def _let_go_of_stdin() -> None:
+    """A worker that read the terminal from its own process group would be stopped."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null != 0:
+        os.close(null)
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends the process as an interpreter would, but waits for no thread."""
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BaseException:  # noqa: S110  # a full disk, a closed pipe: the exit code says enough
+        pass
+    finally:
+        os._exit(code)

@@ -1,0 +1,51 @@
+"""What a process tells the one that started it, while it boots. Pure.
+
+One JSON object a line, over a pipe with one writer. A pipe that ends without a line says that the
+process died, and its exit status says how.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from manycore.errors import ExitCode
+
+from .rules import Failure
+
+LONGEST_DETAILS = 32_768  # characters of a traceback; its end says most
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyReport:
+    """The process is ready."""
+
+
+Report: TypeAlias = ReadyReport | Failure
+
+
+def encode(report: Report) -> bytes:
+    """Writes a report as a line."""
+    if isinstance(report, ReadyReport):
+        return b'{"ready": true}\n'
+    facts = asdict(report)
+    facts["details"] = report.details[-LONGEST_DETAILS:]
+    return json.dumps(facts).encode() + b"\n"
+
+
+def decode(line: bytes) -> Report | None:
+    """Reads a line; None if it is no report, because its writer died in the middle of it.
+
+    Example:
+        >>> decode(encode(Failure(ExitCode.TARGET_FAILED, "no such file"))).problem
+        'no such file'
+    """
+    try:
+        facts = json.loads(line)
+        if "ready" in facts:
+            return ReadyReport()
+        texts = {name: str(facts[name]) for name in ("problem", "where", "remedy", "details")}
+        return Failure(ExitCode(facts["code"]), **texts)
+    except (ValueError, KeyError, TypeError):
+        return None

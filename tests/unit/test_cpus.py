@@ -289,7 +289,7 @@ class TestUnusualNames:
         """Names are bytes to the kernel; one that is not text is found all the same."""
         directory = os.fsencode(tmp_path) + b"/cg/\xff"
         try:
-            os.makedirs(directory)  # noqa: PTH103 - a Path holds no bytes
+            os.makedirs(directory)
         except OSError:
             pytest.skip("this file system takes only UTF-8 names")
         Path(os.fsdecode(directory), "cpu.max").write_text("200000 100000")

@@ -66,7 +66,7 @@ class StderrHandler(logging.Handler):
         """Writes one record."""
         try:
             data = (self.format(record) + "\n").encode(errors="backslashreplace")
-        except Exception:  # noqa: BLE001  # a bad format string must not stop the work
+        except Exception:  # a bad format string must not stop the work
             self.handleError(record)
             return
         if self._dropped:

@@ -1,8 +1,8 @@
 """Takes connections from the listeners and hands them to threads. A worker's main thread.
 
 Guarantees: it waits on the listeners only while a thread is free, so that what it cannot serve
-stays in the kernel's queue, where a sibling can take it; it is not woken for nothing; told to drain, it
-takes what is queued until the queue is empty; told to end, it takes nothing more.
+stays in the kernel's queue, where a sibling can take it; it is not woken for nothing; told to
+drain, it takes what is queued until the queue is empty; told to end, it takes nothing more.
 
 Workers wait with EPOLLEXCLUSIVE, which wakes one of them a connection, and register anew after each
 accept: the kernel wakes the one that has waited longest, and this moves it to the end of the line.

@@ -114,7 +114,7 @@ def run(
     finally:
         for listener in listeners:
             listener.close()
-    log.info("stopped")
+    log.log(logging.DEBUG if failure else logging.INFO, "stopped")
     return failure
 
 

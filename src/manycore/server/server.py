@@ -98,7 +98,8 @@ def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSetti
     if unknown:
         remedy = f"the settings are {', '.join(table())}"
         raise SettingsError(min(unknown), "there is no such setting", remedy)
-    return ServeSettings(bind=bind if isinstance(bind, str) else tuple(bind), **settings)
+    addresses: Any = bind if isinstance(bind, str) else tuple(bind)
+    return ServeSettings(bind=addresses, **settings)
 
 
 def listen(settings: ServeSettings) -> list[Listener]:
@@ -107,14 +108,13 @@ def listen(settings: ServeSettings) -> list[Listener]:
     Raises:
         BindError: For the first that cannot be opened.
     """
-    listeners: list[Listener] = []
-    try:
+    with ExitStack() as undo:
+        listeners = []
         for address in settings.bind:
-            listeners.append(sockets.listen(address, settings.backlog))
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
+            listener = sockets.listen(address, settings.backlog)
+            undo.callback(listener.close)
+            listeners.append(listener)
+        undo.pop_all()
     return listeners
 
 
@@ -179,7 +179,8 @@ class Server:
         job = self._job()
         with ExitStack() as undo:
             listeners = listen(self._settings)
-            undo.callback(lambda: [listener.close() for listener in listeners])
+            for listener in listeners:
+                undo.callback(listener.close)
             board = statistics.create_board(self._settings.workers)
             undo.callback(board.close)
             owned, owner = os.pipe()

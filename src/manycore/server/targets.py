@@ -106,11 +106,11 @@ def _look_up(target: str, module: ModuleType, attribute: str) -> Any:
 def _fail_to_import(target: str, error: BaseException) -> NoReturn:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename:
-        place = f"{error.filename}:{error.lineno}"
+        place, said = f"{error.filename}:{error.lineno}", error.msg
     else:
         ours = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
         place = f"{ours[-1].filename}:{ours[-1].lineno}" if ours else "its import"
-    said = " ".join(str(error).split())
+        said = " ".join(str(error).split())
     problem = f"importing it raised {type(error).__name__}{f': {said}' if said else ''} ({place})"
     details = "".join(traceback.format_exception(error))
     raise TargetError(target, problem, "correct that, then start again", details) from error

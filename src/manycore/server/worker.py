@@ -58,7 +58,7 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         what = {"where": error.target, "remedy": error.remedy, "details": error.details}
         tell(Failure(ExitCode.TARGET_FAILED, error.problem, **what))
         return ExitCode.TARGET_FAILED
-    except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor must hear of it
+    except Exception as error:  # whatever it is, the supervisor must hear of it
         problem = f"{type(error).__name__}: {error}"
         tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
         return ExitCode.BOOT_FAILED

@@ -18,7 +18,7 @@ from manycore.base import lifetime, signals
 from manycore.errors import ExitCode
 
 from .report import Report, decode, encode
-from .rules import Urgency
+from .rules import Failure, Urgency
 
 log = logging.getLogger("manycore.supervise")
 
@@ -49,6 +49,7 @@ class WorkerHandle:
         self.pid = pid
         self.report = report
         self._lifeline = lifeline  # closing it, by our death too, kills the worker
+        self.failed = False  # it said why it cannot become ready
         self._received = b""
         self.pidfd = os.pidfd_open(pid)
 
@@ -68,7 +69,7 @@ class WorkerHandle:
             OSError: When there is no room for a process or its descriptors.
         """
         parent = os.getpid()
-        pipes = []
+        pipes: list[int] = []
         try:
             pipes.extend(os.pipe())
             pipes.extend(os.pipe())
@@ -122,7 +123,9 @@ class WorkerHandle:
         self._received += chunk
         line, newline, _ = self._received.partition(b"\n")
         if newline:
-            return decode(line), True
+            report = decode(line)
+            self.failed = isinstance(report, Failure)
+            return report, True
         return None, not chunk
 
     def reap(self) -> int | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,6 +332,8 @@ def _suggestion(written: str) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    import tomllib  # only the command reads files; its workers do not
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-import cloudpickle
-
 
 def dumps(value: object) -> bytes:
     """Writes an object; functions and classes that cannot be imported travel by value.
@@ -18,6 +16,8 @@ def dumps(value: object) -> bytes:
         >>> loads(dumps(lambda x: x + 1))(2)
         3
     """
+    import cloudpickle  # the side that reads has no need of it, unless something went by value
+
     try:
         data: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 
 
 def anonymous_file(label: str, content: bytes = b"") -> int:
@@ -20,6 +19,8 @@ def anonymous_file(label: str, content: bytes = b"") -> int:
     if sys.platform == "linux":
         fd = os.memfd_create(f"manycore-{label}", os.MFD_CLOEXEC)
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -90,6 +90,10 @@ class Parcel:
     owner: int | None = None
     report: int | None = None
     path: list[str] = field(default_factory=lambda: list(sys.path))
+
+    def with_pipes(self, *, owner: int, report: int) -> Parcel:
+        """Adds what ties a supervisor to the program that starts it."""
+        return replace(self, owner=owner, report=report)
 
     def descriptors(self) -> list[int]:
         """What the supervisor must inherit."""

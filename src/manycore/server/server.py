@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import select
-import selectors
 import signal
-import subprocess
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -17,21 +12,21 @@ from typing import Any, Final, Self
 from manycore.base import logs, signals, sockets
 from manycore.base.addresses import SocketAddress, TcpAddress
 from manycore.base.board import Board
-from manycore.base.interpreter import command
-from manycore.base.lifetime import exit_in_words
+from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError, SettingsError, SupervisorLost
 from manycore.settings import ServeSettings, table
-from manycore.supervise.report import ReadyReport, decode
-from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Failure
+from manycore.supervise.rules import BOOT_TRIES
 
 from . import launch, statistics
 from .handlers import adapt, describe
 from .job import Job, Parcel
 from .statistics import ServerStatistics
+from .supervisor_handle import STOP_PATIENCE, SupervisorHandle
 
-STOP_PATIENCE: Final = STOP_MARGIN + UNKILLABLE_AFTER + 1.0  # seconds beyond the grace period
-BOOTS_AWAITED: Final = 4  # boot timeouts until a supervisor that says nothing is given up
+# when a supervisor that says nothing is given up
+STARTED_AFTER: Final = 30.0  # seconds: an interpreter on a machine that is very busy
+BOOTS: Final = BOOT_TRIES + 1  # boot timeouts, one more than the supervisor allows
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -67,11 +62,22 @@ def serve(handler: Any, bind: str | Iterable[str] = "127.0.0.1:8000", **settings
     """
     chosen = _settings(bind, settings)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and threading.active_count() == 1:
+    if not in_main_thread:
+        _serve_beside(Server(handler, bind=bind, **settings), None)
+    elif threading.active_count() > 1:
+        with signals.captured(*_FORWARDED) as inbox:
+            _serve_beside(Server(handler, bind=bind, **settings), inbox)
+    else:
         _serve_here(handler, chosen)
-        return
-    with Server(handler, bind=bind, **settings) as server:
-        server.wait(forward_signals=in_main_thread)
+
+
+def _serve_beside(server: Server, inbox: Inbox | None) -> None:
+    try:
+        if server._start(inbox):  # noqa: SLF001  # it is of this file
+            server.wait()
+    finally:
+        with suppress(ManycoreError):  # `wait` has said it
+            server.stop(quick=True)
 
 
 def _serve_here(handler: Any, settings: ServeSettings) -> None:
@@ -149,21 +155,23 @@ class Server:
     ) -> None:
         self._handler = handler
         self._settings = _settings(bind, settings)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._supervisor: SupervisorHandle | None = None
         self._board: Board | None = None
-        self._owner: int | None = None  # closing it, by our death too, ends the server
         self._addresses: list[SocketAddress] = []
-        self._lock = threading.Lock()  # of the process's end
+        self._lock = threading.Lock()  # of taking the supervisor away
 
     @property
-    def addresses(self) -> list[SocketAddress]:
-        """What clients connect to: `(host, port)`, or the path of a Unix socket; one a listener."""
+    def addresses(self) -> list[Any]:
+        """What clients connect to: `(host, port)`, or the path of a Unix socket; one a listener.
+
+        As with `socket.getsockname`, the kind of socket says which.
+        """
         return list(self._addresses)
 
     @property
     def pid(self) -> int | None:
         """The supervisor's process id; None while the server is not running."""
-        return None if self._process is None else self._process.pid
+        return None if self._supervisor is None else self._supervisor.pid
 
     def start(self) -> Self:
         """Starts the server; returns when every worker is ready.
@@ -174,7 +182,13 @@ class Server:
             BootError: When workers cannot boot.
             RuntimeError: When the server is running already.
         """
-        if self._process is not None:
+        if not self._start(None):
+            raise SupervisorLost(0, "was told to stop before it was ready")
+        return self
+
+    def _start(self, inbox: Inbox | None) -> bool:
+        """Starts; False if a signal that was handed on stopped it before it was ready."""
+        if self._supervisor is not None:
             raise RuntimeError(f"{self!r} is running already")
         job = self._job()
         with ExitStack() as undo:
@@ -183,53 +197,23 @@ class Server:
                 undo.callback(listener.close)
             board = statistics.create_board(self._settings.workers)
             undo.callback(board.close)
-            owned, owner = os.pipe()
-            undo.callback(os.close, owner)
-            report, told = os.pipe()
-            with open(report, "rb") as report_pipe:
-                parcel = Parcel(
-                    job,
-                    [entry.facts() for entry in listeners],
-                    board.fd,
-                    owner=owned,
-                    report=told,
-                )
-                self._addresses = [listener.address for listener in listeners]
-                process = _start_supervisor(parcel)
-                undo.callback(_end, process)
-                for fd in (owned, told):
-                    os.close(fd)
-                self._await_report(process, report_pipe.fileno())
+            parcel = Parcel(job, [listener.facts() for listener in listeners], board.fd)
+            supervisor = SupervisorHandle(parcel, inbox)
+            undo.callback(supervisor.end)
+            if not supervisor.await_ready(STARTED_AFTER + BOOTS * self._settings.boot_timeout):
+                return False
+            self._addresses = [listener.address for listener in listeners]
             for listener in listeners:
                 listener.sock.close()  # the file, if there is one, is the supervisor's now
             undo.pop_all()
-        self._process, self._board, self._owner = process, board, owner
-        return self
+        self._supervisor, self._board = supervisor, board
+        return True
 
     def _job(self) -> Job:
         if isinstance(self._handler, str):
             return Job.of_text(self._handler, self._settings)
         adapt(self._handler, describe(self._handler), "")
         return Job.of_copy(self._handler, self._settings)
-
-    def _await_report(self, process: subprocess.Popen[bytes], report: int) -> None:
-        deadline = time.monotonic() + BOOTS_AWAITED * self._settings.boot_timeout + STOP_PATIENCE
-        received = b""
-        while not received.endswith(b"\n"):
-            if not select.select([report], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise SupervisorLost(process.pid, "did not become ready")
-            chunk = os.read(report, 65_536)
-            if not chunk:
-                raise SupervisorLost(process.pid, exit_in_words(process.wait()))
-            received += chunk
-        match decode(received):
-            case ReadyReport():
-                return
-            case Failure() as failure:
-                process.wait()
-                raise launch.as_error(failure)
-            case None:
-                raise SupervisorLost(process.pid, "sent a report that cannot be read")
 
     def statistics(self) -> ServerStatistics:
         """What every worker did until now.
@@ -241,43 +225,23 @@ class Server:
             raise RuntimeError(f"{self!r} is not running")
         return statistics.read(self._board)
 
-    def wait(self, timeout: float | None = None, *, forward_signals: bool = False) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Waits until the server has ended.
 
         Args:
             timeout: Seconds to wait at most; None: as long as it takes.
-            forward_signals: Hand TERM, INT and QUIT to the server meanwhile. Main thread only.
 
         Returns:
             Whether it has ended.
 
         Raises:
-            ManycoreError: When it ended because of a failure.
-            RuntimeError: When the server was not started.
+            SupervisorLost: When it ended without having been asked to.
+            RuntimeError: When the server is not running.
         """
-        process = self._process
-        if process is None:
+        supervisor = self._supervisor
+        if supervisor is None:
             raise RuntimeError(f"{self!r} is not running")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with ExitStack() as stack:
-            ended = os.pidfd_open(process.pid)
-            stack.callback(os.close, ended)
-            selector = stack.enter_context(selectors.DefaultSelector())
-            selector.register(ended, selectors.EVENT_READ)
-            inbox = None
-            if forward_signals:
-                inbox = stack.enter_context(signals.captured(*_FORWARDED))
-                selector.register(inbox, selectors.EVENT_READ)
-            while process.poll() is None:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not selector.select(left):
-                    return False
-                for signum in inbox.take() if inbox else []:
-                    process.send_signal(signum)
-        code = process.returncode
-        if code != 0:
-            raise SupervisorLost(process.pid, exit_in_words(code))
-        return True
+        return supervisor.wait(timeout)
 
     def stop(self, *, quick: bool = False) -> None:
         """Stops the server; returns when all of it has ended. A second call does nothing.
@@ -289,24 +253,15 @@ class Server:
             SupervisorLost: When it had ended before, without having been asked to.
         """
         with self._lock:
-            process, self._process = self._process, None
+            supervisor, self._supervisor = self._supervisor, None
             board, self._board = self._board, None
-            owner, self._owner = self._owner, None
-        if process is None:
+        if supervisor is None or board is None:
             return
         try:
-            lost = process.poll()
-            process.send_signal(signal.SIGQUIT if quick else signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(self._settings.graceful_timeout + STOP_PATIENCE)
+            patience = self._settings.graceful_timeout + STOP_PATIENCE
+            supervisor.stop(quick=quick, timeout=patience)
         finally:
-            _end(process)
-            if owner is not None:
-                os.close(owner)
-            if board is not None:
-                board.close()
-        if lost is not None and lost != 0:
-            raise SupervisorLost(process.pid, exit_in_words(lost))
+            board.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -332,22 +287,3 @@ class Server:
         )
         now = self.statistics()
         return f"<Server {name} on {where}, {len(now.workers)} workers, {now.open} open>"
-
-
-def _start_supervisor(parcel: Parcel) -> subprocess.Popen[bytes]:
-    fd = parcel.pack()
-    try:
-        return subprocess.Popen(
-            command(launch.__name__, fd),
-            stdin=subprocess.DEVNULL,
-            pass_fds=(fd, *parcel.descriptors()),
-            process_group=0,  # Ctrl-C is the program's to take, and to tell us
-        )
-    finally:
-        os.close(fd)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-        process.wait()

@@ -27,6 +27,7 @@ from typing import TypeAlias
 from manycore.errors import ExitCode
 
 UNKILLABLE_AFTER = 5.0  # seconds after KILL: a process that is still there hangs in the kernel
+BOOT_TRIES = 3  # a boot that fails by chance may fail twice
 STOP_MARGIN = 2.0  # seconds beyond the grace period, in which a worker ends its handlers itself
 
 
@@ -69,7 +70,7 @@ class Policy:
     young: float = 1.0
     first_pause: float = 0.1
     longest_pause: float = 30.0
-    boot_tries: int = 3
+    boot_tries: int = BOOT_TRIES
 
 
 # What happened.

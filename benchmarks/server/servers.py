@@ -1,0 +1,69 @@
+"""Starts the servers that are compared, each as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs.
+
+    Attributes:
+        address: What to connect to.
+        pid: Its first process.
+    """
+
+    address: tuple[str, int]
+    pid: int
+
+
+Start: TypeAlias = Callable[[int], AbstractContextManager[Running]]
+
+
+@contextmanager
+def manycore(workers: int, handler: str = "handle") -> Iterator[Running]:
+    """`manycore serve` with default settings."""
+    arguments = ["--bind", "127.0.0.1:0", "--workers", str(workers)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "manycore", "serve", f"echo.py:{handler}", *arguments],
+        cwd=HERE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(r"on 127\.0\.0\.1:(\d+)", line):
+                yield Running(("127.0.0.1", int(found[1])), process.pid)
+                break
+        else:
+            raise RuntimeError("manycore did not start")
+    finally:
+        process.send_signal(2)
+        process.communicate()
+
+
+@contextmanager
+def bare(workers: int) -> Iterator[Running]:
+    """The bare loop."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "bare.py"), str(workers)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield Running(("127.0.0.1", int(process.stdout.readline())), process.pid)
+    finally:
+        process.communicate()

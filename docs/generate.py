@@ -1,0 +1,43 @@
+"""Writes the pages that are made from the code. A test asserts that they are up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manycore.settings import key, table, variable
+
+SETTINGS = Path(__file__).parent / "settings.md"
+
+_HEAD = """\
+# Settings
+
+<!-- Made by docs/generate.py from manycore/settings.py. Change it there. -->
+
+Each setting is a flag of `manycore serve` and `manycore check`, an environment variable, a key in
+`manycore.toml` or in `[tool.manycore]` of `pyproject.toml`, and an argument of `manycore.serve` and
+`manycore.Server`. A flag overrides a variable, a variable the file, and the file the default. The
+two functions read neither variables nor files.
+
+`--config FILE` names another settings file. A key that is no setting is an error.
+"""
+
+
+def settings_page() -> str:
+    """Makes the page of settings."""
+    lines, topic = [_HEAD], ""
+    for name, setting in table().items():
+        if setting.topic != topic:
+            topic = setting.topic
+            lines.append(f"## {topic}\n")
+        lines.append(f"### `{key(name)}`\n")
+        lines.append(f"{setting.text}\n")
+        flags = ", ".join(f"`{flag} {setting.metavar}`" for flag in setting.flags)
+        lines.append(f"- flag: {flags}")
+        lines.append(f"- variable: `{variable(name)}`")
+        lines.append(f"- argument: `{name}`")
+        lines.append(f"- default: `{setting.default}`\n")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    SETTINGS.write_text(settings_page(), encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What holds for every test: it leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import settings
+
+from eventually import eventually
+
+settings.register_profile("manycore", database=None, deadline=None)
+settings.load_profile("manycore")
+
+#: they fail, or end the process, when they are imported
+collect_ignore = ["targets"]
+
+MARK = "MANYCORE_TEST_MARK"  # in the environment of everything that a test starts
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fails a test that leaves a process, a descriptor, a thread or a file behind."""
+    mark = uuid.uuid4().hex
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setenv(MARK, mark)
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    threads, descriptors, here = set(threading.enumerate()), _descriptors(), set(os.listdir())
+    yield
+    eventually(lambda: not _processes(mark), within=3, what=lambda: f"left: {_processes(mark)}")
+    eventually(
+        lambda: set(threading.enumerate()) <= threads,
+        within=3,
+        what=lambda: f"threads left: {set(threading.enumerate()) - threads}",
+    )
+    opened = {fd: name for fd, name in _descriptors().items() if fd not in descriptors}
+    assert not opened, f"descriptors left open: {opened}"
+    assert not os.listdir(scratch), f"files left: {os.listdir(scratch)}"
+    assert set(os.listdir()) <= here, f"files left: {set(os.listdir()) - here}"
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the listing's own
+            found[entry.name] = os.readlink(entry)
+    return found
+
+
+def _processes(mark: str) -> list[str]:
+    """Finds what carries the test's mark, wherever it has gone, and what is still our child."""
+    found = [str(child) for child in psutil.Process().children()]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.append(str(process))
+    return found

@@ -1,0 +1,46 @@
+"""Every example runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from command import serve
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_demo() -> None:
+    """It shows what each worker did, and that every answer was right."""
+    said = run("demo.py")
+    rows = re.findall(r"^ +(\d+) +\d+ +(\d+) +0 +0$", said, re.MULTILINE)
+    assert sum(int(connections) for _, connections in rows) == 400
+    assert "10000 answers" in said
+
+
+def test_embedded() -> None:
+    """A program with threads serves, and is its own client."""
+    assert run("embedded.py").startswith("hello 127.0.0.1\n<Server __main__.greet on 127.0.0.1:")
+
+
+def test_echo(tmp_path: Path) -> None:
+    """The example of the README is served by the command."""
+    with serve("echo.py:handle", log=tmp_path / "log", cwd=EXAMPLES) as served:
+        with served.connect() as client:
+            client.sendall(b"hello")
+            assert client.recv(100) == b"hello"

@@ -1,0 +1,105 @@
+"""Handlers that the tests serve."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+from typing import Any
+
+
+def handle(conn: socket.socket) -> None:
+    """Sends back what it gets."""
+    while data := conn.recv(1000):
+        conn.sendall(data)
+
+
+def named(conn: socket.socket) -> None:
+    """Says which process it is, then sends back what it gets."""
+    conn.sendall(b"%08d" % os.getpid())
+    handle(conn)
+
+
+def with_address(conn: socket.socket, address: Any) -> None:
+    """Says where its client comes from."""
+    conn.sendall(repr(address).encode())
+
+
+class Lines(socketserver.StreamRequestHandler):
+    """Sends each line back, in capitals."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line.upper())
+
+
+class Greeter:
+    """An object that can be called."""
+
+    def __init__(self, greeting: bytes) -> None:
+        self.greeting = greeting
+
+    def __call__(self, conn: socket.socket) -> None:
+        conn.sendall(self.greeting)
+
+
+class Nested:
+    """A place for a dotted name."""
+
+    greet = Greeter(b"hello")
+
+
+def fails(conn: socket.socket) -> None:
+    """Raises what the client names, or sends back what it gets."""
+    match conn.recv(1000):
+        case b"error":
+            raise ValueError("the client asked for it")
+        case b"exit":
+            sys.exit(3)
+        case b"interrupt":
+            raise KeyboardInterrupt
+        case b"die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case data:
+            conn.sendall(data)
+
+
+def stubborn(conn: socket.socket) -> None:
+    """Never returns, whatever happens to its connection."""
+    conn.sendall(b"%08d" % os.getpid())
+    while True:
+        subprocess.run(["sleep", "1000"], check=False)
+
+
+def starts_a_program(conn: socket.socket) -> None:
+    """Starts a program that outlives it, says its id, and then computes in C for ever."""
+    program = subprocess.Popen(["sleep", "1000"])
+    conn.sendall(b"%08d%08d" % (os.getpid(), program.pid))
+    conn.recv(1)
+    ctypes.PyDLL(None).sleep(1000)  # with the interpreter's lock held
+
+
+def modules(conn: socket.socket) -> None:
+    """Lists what the worker has imported."""
+    conn.sendall(" ".join(sys.modules).encode())
+
+
+def open_descriptors(conn: socket.socket) -> None:
+    """Lists what the worker has open."""
+    names = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            names.append(os.readlink(f"/proc/self/fd/{fd}"))
+    conn.sendall("\n".join(names).encode())
+
+
+async def coroutine(conn: socket.socket) -> None:
+    """Is no handler yet."""
+
+
+not_callable = 42

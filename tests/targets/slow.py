@@ -1,0 +1,5 @@
+"""A target whose import takes for ever."""
+
+import threading
+
+threading.Event().wait()

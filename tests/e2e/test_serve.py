@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -360,6 +362,45 @@ def test_the_target_is_loaded_in_the_workers_only(log: Path) -> None:
     """The supervisor stays small and single-threaded, whatever the target does."""
     with serve("echo.py:handle", "-w", "2", log=log) as served:
         assert psutil.Process(served.pid).num_threads() == 1
+
+
+def test_nobody_wakes_up_for_nothing(log: Path) -> None:
+    """While nobody connects, no process of the server runs, not for a moment."""
+
+    def wakeups() -> int:
+        pids = [served.pid, *served.workers()]
+        return sum(sum(psutil.Process(pid).num_ctx_switches()) for pid in pids)
+
+    with serve("echo.py:handle", "-w", "2", log=log) as served:
+        with served.connect() as client:
+            assert exchange(client, b"x") == b"x"
+        eventually(lambda: stays_the_same(wakeups), within=10)  # its thread retires
+        before = wakeups()
+        threading.Event().wait(2)
+        assert wakeups() == before
+
+
+def stays_the_same(measure: Callable[[], int]) -> bool:
+    before = measure()
+    threading.Event().wait(1)
+    return measure() == before
+
+
+@pytest.mark.parametrize("limit", [{"RLIMIT_NOFILE": 40}, {"RLIMIT_AS": 330_000_000}])
+def test_who_finds_no_descriptor_or_thread_waits_in_the_queue(
+    log: Path, limit: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When something runs out, clients wait until somebody has gone; one line says so."""
+    monkeypatch.setenv("LIMIT", json.dumps(limit))
+    with serve("limited.py:handle", "-w", "1", log=log) as served:
+        clients = [served.connect(timeout=20) for _ in range(60)]
+        for client in clients:
+            client.sendall(b"x")
+        served.await_log("cannot accept for now")
+        for client in clients:
+            assert client.recv(1) == b"x"
+            client.close()
+        assert served.text.count("cannot accept for now") == 1
 
 
 # Stopping.

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from manycore.base import logs
+from manycore.base.streams import fill_standard_descriptors
 from manycore.errors import ExitCode, ManycoreError
 from manycore.settings import variable
 
@@ -31,6 +32,7 @@ for _command in (serve, check, version):
 
 def main() -> NoReturn:
     """Runs the command and exits; whatever goes wrong is one line on standard error."""
+    fill_standard_descriptors()
     try:
         code = manycore.main(standalone_mode=False, prog_name="manycore")
         sys.exit(code if isinstance(code, int) else ExitCode.OK)

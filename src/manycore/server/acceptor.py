@@ -30,6 +30,7 @@ from .statistics import Column, State
 log = logging.getLogger("manycore.server")
 
 PAUSE: Final = 0.1  # seconds without accepting when descriptors or threads have run out
+COMPLAINT_EVERY: Final = 60.0  # seconds: a shortage that comes and goes fills no log
 END_GRACE: Final = 1.0  # seconds for handlers to return, once their connections are shut down
 
 _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -84,6 +85,7 @@ class Acceptor:
         self._phase = _Phase.SERVING
         self._deadline: float | None = None  # of draining, or of ending
         self._resume: float | None = None  # when a pause is over
+        self._complain_after = 0.0  # when a shortage is worth another line in the log
         self._watching = False
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -142,7 +144,7 @@ class Acceptor:
         thread = self._threads.reserve()
         if thread is None:
             if not self._threads.full:
-                self._pause()
+                self._pause("no thread can be started")
             return False
         try:
             conn, address = listener.sock.accept()
@@ -151,8 +153,7 @@ class Acceptor:
             if error.errno == errno.EAGAIN:
                 return False
             if error.errno in _SHORTAGE:
-                log.warning("cannot accept (%s): trying again in %.1f s", error.strerror, PAUSE)
-                self._pause()
+                self._pause((error.strerror or str(error)).lower())
                 return False
             if error.errno in _CLIENTS_FAULT:
                 return True
@@ -166,8 +167,12 @@ class Acceptor:
             self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         return True
 
-    def _pause(self) -> None:
-        self._resume = time.monotonic() + PAUSE
+    def _pause(self, reason: str) -> None:
+        now = time.monotonic()
+        if now >= self._complain_after:
+            self._complain_after = now + COMPLAINT_EVERY
+            log.warning("cannot accept for now: %s; clients wait in the queue", reason)
+        self._resume = now + PAUSE
         self._watch(wanted=False)
 
     def _take_signals(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,12 +13,13 @@ from typing import NoReturn
 from manycore.base import logs, sockets
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
+from manycore.base.streams import fill_standard_descriptors
 from manycore.base.titles import set_title
 from manycore.errors import BootError, ExitCode, ManycoreError, TargetError
 from manycore.supervise.handle import Tell
 from manycore.supervise.report import ReadyReport, Report, encode
 from manycore.supervise.rules import Failure, Policy
-from manycore.supervise.supervisor import Supervisor
+from manycore.supervise.supervisor import STOPS, Supervisor
 
 from . import worker
 from .job import Job, Parcel
@@ -133,6 +135,8 @@ def replace_process(parcel: Parcel) -> NoReturn:
     for inherited in (fd, *parcel.descriptors()):
         os.set_inheritable(inherited, True)
     arguments = command(__name__, fd)
+    # one that comes before the supervisor can take it waits until it can
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     os.execv(arguments[0], arguments)  # noqa: S606  # no shell is what is wanted
 
 
@@ -142,6 +146,7 @@ def main(fd: int) -> NoReturn:
     Args:
         fd: The descriptor of its parcel.
     """
+    fill_standard_descriptors()
     parcel = Parcel.unpack(fd)
     for inherited in parcel.descriptors():
         os.set_inheritable(inherited, False)

@@ -10,12 +10,14 @@ import time
 from contextlib import ExitStack, suppress
 from typing import Final
 
+from manycore.base import signals
 from manycore.base.interpreter import command
 from manycore.base.lifetime import exit_in_words
 from manycore.base.signals import Inbox
 from manycore.errors import SupervisorLost
 from manycore.supervise.report import decode
 from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Failure
+from manycore.supervise.supervisor import STOPS
 
 from . import launch
 from .job import Parcel
@@ -44,12 +46,13 @@ class SupervisorHandle:
             complete = parcel.with_pipes(owner=owned, report=told)
             fd = complete.pack()
             undo.callback(os.close, fd)
-            self._process = subprocess.Popen(
-                command(launch.__name__, fd),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(fd, *complete.descriptors()),
-                process_group=0,  # Ctrl-C is the program's to take, and to hand on
-            )
+            with signals.blocked(STOPS):  # one that comes early waits until it can be taken
+                self._process = subprocess.Popen(
+                    command(launch.__name__, fd),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(fd, *complete.descriptors()),
+                    process_group=0,  # Ctrl-C is the program's to take, and to hand on
+                )
             undo.pop_all()
         for theirs in (owned, told, fd):
             os.close(theirs)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NoReturn, TypeAlias
 
 from manycore.base import lifetime, signals
+from manycore.base.streams import let_go_of_stdin
 from manycore.errors import ExitCode
 
 from .report import Report, decode, encode
@@ -31,6 +32,7 @@ _SIGNALS = {
     Urgency.QUICK: signal.SIGQUIT,
     Urgency.NOW: signal.SIGKILL,
 }
+EXIT_PATIENCE = 5  # seconds for what the target registered with atexit; then SIGALRM ends it
 _READ_SIZE = 65_536  # bytes: what a pipe holds
 
 
@@ -161,7 +163,7 @@ def _be_born(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for fd in (*private, parents_report, parents_lifeline):
             os.close(fd)
-        _let_go_of_stdin()
+        let_go_of_stdin()
         atexit._clear()  # what the parent registered is the parent's to do  # noqa: SLF001
 
         def tell(message: Report) -> None:
@@ -177,17 +179,11 @@ def _be_born(
         _exit(code)
 
 
-def _let_go_of_stdin() -> None:
-    """A worker that read the terminal from its own process group would be stopped."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    if null != 0:
-        os.close(null)
-
-
 def _exit(code: int) -> NoReturn:
-    """Ends the process as an interpreter would, but waits for no thread."""
+    """Ends the process as an interpreter would, but waits for no thread and nothing for long."""
     try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(EXIT_PATIENCE)
         atexit._run_exitfuncs()  # noqa: SLF001
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):

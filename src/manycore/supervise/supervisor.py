@@ -25,7 +25,8 @@ from .rules import Event, Failure, Policy, Rules, StopAsked, Urgency
 
 log = logging.getLogger("manycore.supervise")
 
-_STOPS: dict[signal.Signals, Event] = {
+#: the signals that stop, and what they mean
+STOPS: dict[signal.Signals, Event] = {
     signal.SIGTERM: StopAsked(Urgency.GRACEFUL),
     signal.SIGQUIT: StopAsked(Urgency.QUICK),
     signal.SIGINT: rules.Interrupted(),
@@ -75,7 +76,7 @@ class Supervisor:
     def run(self) -> Failure | None:
         """Runs until all has ended; gives why, if that was a failure."""
         with (
-            signals.captured(*_STOPS, *_UNUSED) as self._inbox,
+            signals.captured(*STOPS, *_UNUSED) as self._inbox,
             selectors.DefaultSelector() as self._selector,
         ):
             self._selector.register(self._inbox, selectors.EVENT_READ, self._take_signals)
@@ -171,9 +172,9 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for signum in self._inbox.take():
-            if signum in _STOPS:
+            if signum in STOPS:
                 log.info("stopping: got %s", signum.name)
-                self._events.append(_STOPS[signum])
+                self._events.append(STOPS[signum])
             else:
                 log.warning("ignored %s: it has no meaning here yet", signum.name)
 

@@ -71,8 +71,7 @@ class HandlerThreads:
             thread = HandlerThread(self, self._started)
         try:
             thread.start()
-        except RuntimeError as error:  # the process may have no more threads
-            log.warning("no thread can be started (%s): waiting for one to be free", error)
+        except RuntimeError:  # the process may have no more threads, or no memory for one
             return None
         self._row[Column.THREADS] += 1
         return thread

@@ -193,7 +193,7 @@ def test_several_addresses(log: Path, tmp_path: Path) -> None:
 def test_an_inherited_descriptor(log: Path) -> None:
     """A listening socket that is open already is served, and not closed for its owner."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        fd = listener.fileno()
+        fd, port = listener.fileno(), listener.getsockname()[1]
         bind = f"fd://{fd}"
         with serve("echo.py:handle", "-w", "1", log=log, bind=bind, fds=(fd,)) as served:
             with socket.create_connection(listener.getsockname()) as client:
@@ -202,6 +202,8 @@ def test_an_inherited_descriptor(log: Path) -> None:
             assert served.wait() == 0
         with socket.create_connection(listener.getsockname()):
             pass  # it is queued, for whoever listens next
+    with pytest.raises(ConnectionRefusedError):  # and no process of the server keeps it
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_systemd_sockets(log: Path) -> None:
@@ -261,6 +263,21 @@ def test_clients_that_reset_half_close_or_say_nothing_harm_nobody(log: Path) -> 
             assert exchange(client, b"fine") == b"fine"
         for client in silent:
             client.close()
+        assert "Traceback" not in served.text
+
+
+def test_a_handler_that_forks_or_closes_what_is_not_its(log: Path) -> None:
+    """A fork's child is no second worker; a closed descriptor costs no thread."""
+    arguments = ["-w", "1", "--threads", "1"]
+    with serve("echo.py:forks", *arguments, log=log) as served:
+        for _ in range(3):
+            with served.connect() as client:
+                assert client.makefile("rb").read() == b"childparent"
+        assert "Traceback" not in served.text
+    with serve("echo.py:closes_the_descriptor", *arguments, log=log) as served:
+        for _ in range(3):
+            with served.connect() as client:
+                assert client.makefile("rb").read() == b"bye"
         assert "Traceback" not in served.text
 
 

@@ -84,6 +84,21 @@ def starts_a_program(conn: socket.socket) -> None:
     ctypes.PyDLL(None).sleep(1000)  # with the interpreter's lock held
 
 
+def forks(conn: socket.socket) -> None:
+    """Forks, and returns in both processes."""
+    if os.fork() == 0:
+        conn.sendall(b"child")
+    else:
+        os.wait()
+        conn.sendall(b"parent")
+
+
+def closes_the_descriptor(conn: socket.socket) -> None:
+    """Closes the connection under the server's hands."""
+    conn.sendall(b"bye")
+    os.close(conn.fileno())
+
+
 def modules(conn: socket.socket) -> None:
     """Lists what the worker has imported."""
     conn.sendall(" ".join(sys.modules).encode())

@@ -115,6 +115,7 @@ def listen(address: BindAddress, backlog: int) -> Listener:
             case UnixAddress():
                 return _listen_unix(address, backlog)
             case InheritedSocket():
+                os.set_inheritable(address.fd, False)  # ours is a copy; no program may have either
                 return _adopt(os.dup(address.fd), str(address))
     except OSError as error:
         raise _bind_error(str(address), error) from error

@@ -16,8 +16,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 from manycore.base.signals import Inbox
@@ -89,7 +89,7 @@ class Acceptor:
         self._watching = False
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        wake: Callable[[], None] = lambda: os.eventfd_write(self._wake, 1)  # noqa: E731
+        wake = partial(os.eventfd_write, self._wake, 1)
         self._threads = HandlerThreads(handler, threads, row, wake)
 
     def run(self) -> None:
@@ -97,7 +97,7 @@ class Acceptor:
         self._epoll.register(self._inbox, select.EPOLLIN)
         self._epoll.register(self._wake, select.EPOLLIN)
         while not self._is_over():
-            self._watch(self._may_accept())
+            self._watch(wanted=self._may_accept())
             for fd, _ in self._epoll.poll(self._patience()):
                 if fd in self._listeners:
                     if self._watching:  # or an earlier one of this round took the last thread
@@ -126,7 +126,7 @@ class Acceptor:
         times = [t for t in (self._deadline, self._resume) if t is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def _watch(self, wanted: bool) -> None:  # noqa: FBT001  # it reads as its one caller does
+    def _watch(self, *, wanted: bool) -> None:
         """Waits on the listeners, or leaves them to the siblings."""
         if wanted == self._watching:
             return

@@ -11,6 +11,7 @@ back when the main thread waits for one of them to be free.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class HandlerThreads:
         self._freed = freed
         self._lock = threading.Lock()
         self._idle: list[HandlerThread] = []  # the last to become idle is the first to be used
-        self._busy: set[HandlerThread] = set()
+        self._busy: dict[HandlerThread, socket.socket] = {}
         self._started = 0
         self._wake_below = 0
 
@@ -69,11 +70,13 @@ class HandlerThreads:
                 return None
             self._started += 1
             thread = HandlerThread(self, self._started)
+            self._row[Column.THREADS] += 1
         try:
             thread.start()
         except RuntimeError:  # the process may have no more threads, or no memory for one
+            with self._lock:
+                self._row[Column.THREADS] -= 1
             return None
-        self._row[Column.THREADS] += 1
         return thread
 
     def release(self, thread: HandlerThread) -> None:
@@ -85,8 +88,7 @@ class HandlerThreads:
         """Hands a connection to the thread that was reserved for it."""
         with self._lock:
             self._row[Column.ACCEPTED] += 1
-            self._busy.add(thread)
-        thread.conn = conn
+            self._busy[thread] = conn
         thread.jobs.put((conn, address))
 
     def wake_below(self, open_connections: int) -> None:
@@ -97,7 +99,7 @@ class HandlerThreads:
     def end_connections(self) -> int:
         """Shuts every open connection down, so that handlers that wait for it return."""
         with self._lock:
-            conns = [thread.conn for thread in self._busy]
+            conns = list(self._busy.values())
         for conn in conns:
             with suppress(OSError):  # its handler was faster
                 conn.shutdown(socket.SHUT_RDWR)
@@ -105,6 +107,7 @@ class HandlerThreads:
 
     def handle(self, conn: socket.socket, address: Any) -> None:
         """Runs the handler over one connection; called by the connection's thread."""
+        process = os.getpid()
         try:
             self._handler(conn, address)
         except ConnectionError as error:  # the client's doing, and no fault of the handler
@@ -113,17 +116,19 @@ class HandlerThreads:
         except BaseException:
             self._count_failure()
             log.exception("the handler failed; client %s is disconnected", _peer(address))
-        finally:
-            # close() alone says nothing to the client while a process that the handler started
-            # still has the socket
-            with suppress(OSError):
-                conn.shutdown(socket.SHUT_WR)
+        if os.getpid() != process:
+            os._exit(0)  # the handler forked, and this is its child: it is no worker
+        # close() alone says nothing to the client while a process that the handler started still
+        # has the socket; either fails if the handler was faster
+        with suppress(OSError):
+            conn.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
             conn.close()
 
     def finished(self, thread: HandlerThread) -> None:
         """Counts a connection as done and its thread as free; called by that thread."""
         with self._lock:
-            self._busy.remove(thread)
+            del self._busy[thread]
             self._idle.append(thread)
             self._row[Column.FINISHED] += 1
             wake = len(self._busy) < self._wake_below
@@ -149,8 +154,6 @@ class HandlerThreads:
 class HandlerThread(threading.Thread):
     """One thread: waits for a connection, serves it, and waits again."""
 
-    conn: socket.socket
-
     def __init__(self, threads: HandlerThreads, number: int) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.jobs: SimpleQueue[tuple[socket.socket, Any]] = SimpleQueue()
@@ -166,7 +169,7 @@ class HandlerThread(threading.Thread):
                     return
                 continue
             self._threads.handle(conn, address)
-            del conn, address, self.conn  # an idle thread must keep nothing of its last client
+            del conn, address  # an idle thread must keep nothing of its last client
             self._threads.finished(self)
 
 

@@ -20,7 +20,7 @@ TARGETS = Path(__file__).parent / "targets"
 def run(
     *arguments: str, cwd: Path = TARGETS, timeout: float = 20
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command to its end."""
+    """Runs the command to its end; where it would listen, it takes a free port."""
     return subprocess.run(
         [sys.executable, "-m", "manycore", *arguments],
         cwd=cwd,
@@ -28,6 +28,7 @@ def run(
         text=True,
         timeout=timeout,
         check=False,
+        env={"MANYCORE_BIND": "127.0.0.1:0"} | os.environ,
     )
 
 

@@ -128,6 +128,16 @@ def test_a_worker_that_can_never_boot_ends_with_3() -> None:
     assert last.endswith("exited 7 before it was ready")
 
 
+def test_a_worker_that_cannot_boot_shows_its_traceback() -> None:
+    """Nothing else would tell why."""
+    done = run("serve", "echo.py:unready", "--workers", "1", "--bind", "127.0.0.1:0")
+    assert done.returncode == 3
+    assert "Traceback (most recent call last):" in done.stderr
+    assert done.stderr.endswith(
+        "manycore: error: no worker could boot: LookupError: the model file is not there\n"
+    )
+
+
 def test_a_target_that_never_finishes_its_import() -> None:
     """The boot has a deadline."""
     done = run("serve", "slow.py:handle", "--boot-timeout", "0.2", "--bind", "127.0.0.1:0")

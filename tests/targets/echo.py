@@ -113,6 +113,20 @@ def open_descriptors(conn: socket.socket) -> None:
     conn.sendall("\n".join(names).encode())
 
 
+class Unready:
+    """An object whose preparation fails in every worker."""
+
+    @property
+    def __signature__(self) -> object:
+        raise LookupError("the model file is not there")
+
+    def __call__(self, conn: socket.socket) -> None:
+        """Is never called."""
+
+
+unready = Unready()
+
+
 async def coroutine(conn: socket.socket) -> None:
     """Is no handler yet."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -160,6 +161,8 @@ def main(fd: int) -> NoReturn:
             with suppress(BrokenPipeError):  # whoever asked is gone; `owner` says so too
                 os.write(parcel.report, encode(report))
 
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page that it shares with us
     failure = run(
         parcel.job,
         sockets.adopt(parcel.listeners),

@@ -6,6 +6,7 @@ python benchmarks/server/run.py [throughput] [thousand] [idle] [replace]
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -130,5 +131,9 @@ FIGURES: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
+    print(
+        f"{os.cpu_count()} CPUs, {platform.system()} {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}"
+    )
     for name in sys.argv[1:] or FIGURES:
         FIGURES[name]()

@@ -1,6 +1,6 @@
 """The server's figures. Each is a ratio to a peer that alternates with us, or a count.
 
-python benchmarks/server/run.py [throughput] [thousand] [idle] [replace]
+python benchmarks/server/run.py [throughput] [thousand] [idle] [replace] [memory]
 """
 
 from __future__ import annotations
@@ -123,11 +123,32 @@ def _owner(client: socket.socket) -> int:
     return int(client.recv(8, socket.MSG_WAITALL))
 
 
+def memory(connections: int = 500) -> None:
+    """What a connection costs a worker: its thread and its socket object."""
+    with servers.manycore(1, "named") as server:
+        clients = connect(server.address, 50)
+        worker = max(map(_owner, clients))
+        before = _private_bytes(worker)
+        clients += (more := connect(server.address, connections))
+        for client in more:
+            _owner(client)
+        cost = (_private_bytes(worker) - before) / connections
+        for client in clients:
+            client.close()
+    print(f"memory: {cost / 1000:.0f} kB a connection in a worker")
+
+
+def _private_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_"))
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "throughput": throughput,
     "thousand": thousand,
     "idle": idle,
     "replace": replace,
+    "memory": memory,
 }
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from .base.cpus import cpu_count
 from .errors import SettingsError
 
 PREFIX = "MANYCORE_"
+MOST_WORKERS = 500  # more of them spend their time on each other
 FILES = ("manycore.toml", "pyproject.toml")
 
 
@@ -56,25 +58,35 @@ class Setting:
     many: bool = False
 
 
-def _whole(smallest: int) -> Callable[[Any], int]:
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+
+
+def _whole(smallest: int, largest: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
+        if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{value!r} is not a whole number")
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a whole number") from None
-        if number < smallest:
-            raise ValueError(f"{number} is below {smallest}")
-        return number
+        if value < smallest:
+            raise ValueError(f"{value} is below {smallest}")
+        if value > largest:
+            raise ValueError(f"{value} is above {largest}")
+        return value
 
     return parse
+
+
+def _positive_seconds(value: Any) -> float:
+    seconds = _seconds(value)
+    if seconds == 0:
+        raise ValueError(f"{value!r} leaves no time")
+    return seconds
 
 
 def _seconds(value: Any) -> float:
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{value!r} is not a number of seconds")
@@ -91,13 +103,15 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
 
 
 def _workers(value: Any) -> int:
-    return cpu_count() if value == "auto" else _whole(1)(value)
+    return cpu_count() if value == "auto" else _whole(1, MOST_WORKERS)(value)
 
 
 def _binds(value: Any) -> tuple[BindAddress, ...]:
     """Takes one address or several; a text may hold several, separated by commas."""
     if isinstance(value, str):
         value = value.split(",")
+    elif isinstance(value, TcpAddress | UnixAddress | InheritedSocket):
+        value = [value]
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"{value!r} is no address")
     return tuple(_bind(item) for item in value)
@@ -145,7 +159,7 @@ class ServeSettings:
     )
     backlog: int = _setting(
         1024,
-        _whole(1),
+        _whole(1, 65_535),  # what the kernel's own limit can be (net.core.somaxconn)
         "--backlog",
         metavar="N",
         remedy="give a whole number from 1",
@@ -166,7 +180,7 @@ class ServeSettings:
     )
     threads: int = _setting(
         1000,
-        _whole(1),
+        _whole(1, 32_768),
         "--threads",
         metavar="N",
         remedy="give a whole number from 1",
@@ -177,10 +191,10 @@ class ServeSettings:
     )
     boot_timeout: float = _setting(
         60.0,
-        _seconds,
+        _positive_seconds,
         "--boot-timeout",
         metavar="SECONDS",
-        remedy="give a number of seconds from 0",
+        remedy="give a number of seconds above 0",
         topic="Workers",
         text="How long a worker may take to import the target and become ready. One that takes "
         "longer is killed, which counts as a failed boot.",
@@ -296,11 +310,14 @@ def find_file(directory: Path) -> Path | None:
     """Finds the settings file of a directory: manycore.toml, or a pyproject.toml that has ours."""
     for name in FILES:
         path = directory / name
-        if path.is_file() and (
-            name != "pyproject.toml" or "manycore" in _load(path).get("tool", {})
-        ):
+        if path.is_file() and (name != "pyproject.toml" or "manycore" in _tools(_load(path))):
             return path
     return None
+
+
+def _tools(content: dict[str, Any]) -> dict[str, Any]:
+    tools = content.get("tool")
+    return tools if isinstance(tools, dict) else {}
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -310,8 +327,7 @@ def read_file(path: Path) -> dict[str, Any]:
         SettingsError: When it cannot be read, is not TOML, or has a key that is no setting.
     """
     content = _load(path)
-    tables = content.get("tool", {}) if path.name == "pyproject.toml" else {"manycore": content}
-    values = tables.get("manycore", {}) if isinstance(tables, dict) else {}
+    values = _tools(content).get("manycore", {}) if path.name == "pyproject.toml" else content
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: tool.manycore", "it is no table", "write [tool.manycore]")
     known = {key(name): name for name in table()} | {name: name for name in table()}
@@ -339,5 +355,5 @@ def _load(path: Path) -> dict[str, Any]:
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
         raise SettingsError(str(path), problem, "name a file that can be read") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(str(path), f"it is not TOML ({error})", "correct that place") from None

@@ -13,7 +13,9 @@ HIGHEST_PORT = 65_535
 #: what the kernel's sun_path holds, less its closing zero (man 7 unix)
 LONGEST_UNIX_PATH = 107
 
-_HOST_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*):(?P<port>[0-9]+)")
+LONGEST_DESCRIPTOR = 10  # digits: a C int holds any nine of them
+
+_HOST_PORT = re.compile(r"(?P<host>\[[^\[\]]+\]|[^\[\]:]*):(?P<port>[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def parse_bind(text: str) -> BindAddress:
         return _parse_unix(text.removeprefix("unix:"))
     if text.startswith("fd://"):
         number = text.removeprefix("fd://")
-        if not (number.isascii() and number.isdigit()):
+        if not (number.isascii() and number.isdigit() and len(number) < LONGEST_DESCRIPTOR):
             raise ValueError(f"{text!r} has no descriptor number")
         return InheritedSocket(int(number))
     match = _HOST_PORT.fullmatch(text)

@@ -13,9 +13,12 @@ import json
 import logging
 import os
 import select
+import stat
 import sys
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 PATIENCE: Final = 0.5  # seconds that a record waits for a full pipe, before it is dropped
 _ATOMIC: Final = select.PIPE_BUF  # bytes that a pipe takes whole once it is writable at all
@@ -25,15 +28,25 @@ _STDERR: Final = 2
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+#: a client or a file name must not move the terminal's cursor, nor begin a line of its own
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROLS |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_CONTROLS_IN_TEXT = {code: words for code, words in _CONTROLS.items() if chr(code) not in "\n\t"}
+
+
 class TextFormatter(logging.Formatter):
-    """One line an event: time, level, process, logger, message."""
+    """One line an event: time, level, process, logger, message; a traceback below it."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s [%(process)d] %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the library's name
-        """Keeps the event on one line, whatever a peer or a file name put into it."""
-        return super().formatMessage(record).replace("\n", "\\n").replace("\r", "\\r")
+        """Keeps the event on one line."""
+        return super().formatMessage(record).translate(_CONTROLS)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # the library's name
+        """Keeps the traceback's lines, and nothing else that moves the cursor."""
+        return super().formatException(ei).translate(_CONTROLS_IN_TEXT)
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Gives the line."""
-        entry = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -49,49 +62,92 @@ class JsonFormatter(logging.Formatter):
             "thread": record.threadName,
             "message": record.getMessage(),
         }
-        facts = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
-            facts["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry | facts, default=str)
+            entry["traceback"] = self.formatException(record.exc_info)
+        for key, value in vars(record).items():
+            if key not in _STANDARD:
+                entry.setdefault(key, value)
+        try:
+            return json.dumps(entry, default=str, allow_nan=False)
+        except ValueError:  # not a number, which JSON cannot say, or a fact that holds itself
+            return json.dumps({key: _plain(value) for key, value in entry.items()})
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | None) else repr(value)
 
 
 class StderrHandler(logging.Handler):
-    """Writes records to descriptor 2, whole, and drops them rather than hang."""
+    """Writes records to standard error, whole, and drops them rather than hang."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._fd = _open_without_blocking(_STDERR)
         self._dropped = 0
 
+    def close(self) -> None:
+        """Closes what was opened here."""
+        if self._fd != _STDERR:
+            os.close(self._fd)
+            self._fd = _STDERR
+        super().close()
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record."""
-        try:
-            data = (self.format(record) + "\n").encode(errors="backslashreplace")
-        except Exception:  # a bad format string must not stop the work
-            self.handleError(record)
-            return
+        """Writes one record, after the number of those that were dropped before it."""
         if self._dropped:
-            note = f"{self._dropped} log records were dropped: nobody read standard error\n"
-            if not _write(note.encode(), patience=0):
+            text = f"{self._dropped} log records were dropped: nobody read standard error"
+            facts = {"name": __name__, "levelname": "WARNING", "msg": text}
+            if not self._write(logging.makeLogRecord(facts), patience=0.0):
                 self._dropped += 1
                 return
             self._dropped = 0
-        if not _write(data, PATIENCE):
+        if not self._write(record, PATIENCE):
             self._dropped += 1
 
+    def _write(self, record: logging.LogRecord, patience: float) -> bool:
+        """Writes a record as far as it is taken in time; False if it was not taken whole."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # the caller's format string and arguments do not fit
+            line = self.format(_complaint(record, error))
+        view = memoryview((line + "\n").encode(errors="backslashreplace"))
+        deadline = time.monotonic() + patience
+        poller = select.poll()
+        poller.register(self._fd, select.POLLOUT)
+        try:
+            while view:
+                left = max(0.0, deadline - time.monotonic())
+                if not poller.poll(left * 1000):
+                    return False
+                with suppress(BlockingIOError):  # another process was faster
+                    view = view[os.write(self._fd, view[:_ATOMIC]) :]
+        except OSError:  # closed, or the disk is full: there is nowhere to say it
+            return False
+        return True
 
-def _write(data: bytes, patience: float) -> bool:
-    """Writes all of it, or as much as is taken in time; False if not all was."""
-    poller = select.poll()
-    poller.register(_STDERR, select.POLLOUT)
-    view = memoryview(data)
+
+def _complaint(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
+    """Says that a record cannot be formatted, where it comes from and why."""
+    where = f"{record.pathname}:{record.lineno}"
+    facts = {"name": record.name, "levelname": "ERROR", "process": record.process}
+    text = f"the log record {record.msg!r} of {where} cannot be formatted: "
+    text += f"{type(error).__name__}: {error}"
+    return logging.makeLogRecord(facts | {"msg": text, "args": ()})
+
+
+def _open_without_blocking(fd: int) -> int:
+    """Gives a pipe's end a second description, of our own, on which a write never waits.
+
+    A flag on the first one would be everybody's who has it. A file would be written from its
+    start, so it keeps the one that it has.
+    """
     try:
-        while view:
-            if not poller.poll(patience * 1000):
-                return False
-            view = view[os.write(_STDERR, view[:_ATOMIC]) :]
-    except OSError:  # closed, or the disk is full: there is nowhere to say it
-        return False
-    return True
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            return os.open(f"/proc/self/fd/{fd}", flags)
+    except OSError:  # no /proc, or another user's pipe
+        pass
+    return fd
 
 
 def configure(level: str, format: str) -> None:  # noqa: A002  # the setting's name

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def ignore(signum: int, frame: object) -> None:
@@ -64,14 +65,18 @@ def captured(*signums: signal.Signals) -> Iterator[Inbox]:
     """
     inbox = Inbox(signums)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
-    handlers = {signum: signal.signal(signum, ignore) for signum in signums}
-    wakeup = signal.set_wakeup_fd(inbox.writer, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
+    handlers: dict[signal.Signals, Any] = {}
+    wakeup = None
     try:
+        for signum in set(signums):
+            handlers[signum] = signal.signal(signum, ignore)
+        wakeup = signal.set_wakeup_fd(inbox.writer, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
         yield inbox
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, signums)
-        signal.set_wakeup_fd(wakeup)
+        if wakeup is not None:
+            signal.set_wakeup_fd(wakeup)
         for signum, handler in handlers.items():
             # None: it was not set from Python, and Python cannot put it back
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)

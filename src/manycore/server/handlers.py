@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import socket
 from collections.abc import Callable
+from functools import partial
 from socketserver import BaseRequestHandler, DatagramRequestHandler
 from typing import Any, TypeAlias
 
@@ -43,7 +44,10 @@ def adapt(target: Any, name: str, address: SocketAddress) -> Handler:
         return _adapt_request_handler(target, name, address)
     if not callable(target):
         raise TargetError(name, f"a {type(target).__name__} cannot be called", FORMS)
-    call = target if inspect.isroutine(target) or isinstance(target, type) else target.__call__
+    plain = target
+    while isinstance(plain, partial):
+        plain = plain.func
+    call = plain if inspect.isroutine(plain) or isinstance(plain, type) else plain.__call__
     if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
         raise TargetError(name, "it is a coroutine function", "write a plain function (def)")
     if inspect.isgeneratorfunction(call):
@@ -63,6 +67,8 @@ def _adapt_request_handler(
 ) -> Handler:
     if issubclass(target, DatagramRequestHandler):
         raise TargetError(name, "it handles datagrams, not connections", FORMS)
+    if inspect.iscoroutinefunction(target.handle):
+        raise TargetError(name, "its handle() is a coroutine function", "write a plain one (def)")
     server: Any = HandlerServer(address)
     return lambda conn, peer: target(conn, peer, server)
 
@@ -93,4 +99,5 @@ def describe(target: Any) -> str:
         'manycore.server.handlers.describe'
     """
     named = target if hasattr(target, "__qualname__") else type(target)
-    return f"{named.__module__}.{named.__qualname__}"
+    module = getattr(named, "__module__", None)
+    return f"{module}.{named.__qualname__}" if module else str(named.__qualname__)

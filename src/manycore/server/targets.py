@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import traceback
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -35,11 +36,11 @@ def load(target: str) -> Any:
         raise TargetError(target, "it names no function", HOW_TO_WRITE)
     try:
         module = _load_file(target, Path(place)) if _is_path(place) else _import(target, place)
+        return _look_up(target, module, attribute)  # a module may import what it is asked for
     except TargetError:
         raise
     except (Exception, SystemExit) as error:
         _fail_to_import(target, error)
-    return _look_up(target, module, attribute)
 
 
 def _is_path(place: str) -> bool:
@@ -69,7 +70,8 @@ def _load_file(target: str, path: Path) -> ModuleType:
     _search_first(path.parent)
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
-        name = f"manycore_target_{abs(hash(path)):x}"  # the file must not replace another module
+        # the file must not replace another module
+        name = f"manycore_target_{zlib.crc32(os.fsencode(path)):x}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError(target, "it is no Python file", "name a file that ends in .py")

@@ -43,9 +43,9 @@ def decode(line: bytes) -> Report | None:
     """
     try:
         facts = json.loads(line)
-        if "ready" in facts:
+        if facts == {"ready": True}:
             return ReadyReport()
         texts = {name: str(facts[name]) for name in ("problem", "where", "remedy", "details")}
         return Failure(ExitCode(facts["code"]), **texts)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

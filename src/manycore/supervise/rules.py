@@ -245,7 +245,11 @@ class Rules:
         actions: list[Action] = []
         match event:
             case Begin():
-                actions = [self._spawn(number, now) for number in self._slots]
+                actions = [
+                    self._spawn(number, now)
+                    for number, slot in self._slots.items()
+                    if slot.stage is Stage.WAITING and slot.deadline is None
+                ]
             case Booted(worker):
                 actions = self._booted(worker, now)
             case BootFailed(worker, failure):
@@ -329,6 +333,8 @@ class Rules:
         for number, slot in self._slots.items():
             if slot.stage is Stage.WAITING:
                 slot.stage, slot.deadline = Stage.GONE, None
+            elif slot.told is Urgency.NOW and slot.deadline is None:
+                slot.stage = Stage.GONE  # abandoned before
             elif slot.stage is not Stage.GONE and slot.told < urgency:
                 slot.stage = Stage.STOPPING
                 actions.append(self._tell(number, urgency, now))
@@ -350,7 +356,7 @@ class Rules:
         if slot.stage is Stage.WAITING:
             return [self._spawn(number, now)]
         if slot.told < Urgency.NOW:  # it boots, or stops, for too long
-            if slot.stage is Stage.BOOTING:
+            if slot.stage is Stage.BOOTING and slot.failure is None:
                 took = f"took more than {self.policy.boot_timeout:g} s to boot"
                 slot.failure = Failure(ExitCode.BOOT_FAILED, f"worker {number} {took}")
             return [self._tell(number, Urgency.NOW, now)]

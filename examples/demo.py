@@ -50,14 +50,10 @@ def main() -> None:
 
 def show(statistics: manycore.ServerStatistics) -> None:
     """Prints a row a worker."""
-    print("    worker      pid   connections   failed   lost")
+    print("    worker      pid   connections   failed")
     for worker in statistics.workers:
-        print(
-            f"    {worker.worker:6} {worker.pid:8} {worker.accepted:13} "
-            f"{worker.failed:8} {worker.lost:6}"
-        )
-    print(f"    {'all':>6} {'':8} {statistics.accepted:13} {statistics.failed:8}", end="")
-    print(f" {statistics.lost:6}")
+        print(f"    {worker.worker:6} {worker.pid:8} {worker.accepted:13} {worker.failed:8}")
+    print(f"    {'all':>6} {'':8} {statistics.accepted:13} {statistics.failed:8}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
 
     settings = settings_for_this_process(flags, config)
     listeners = server.listen(settings)
-    board = statistics.create_board(settings.workers)
+    board = statistics.create_board()
     job = Job.of_text(target, settings)
     launch.replace_process(Parcel(job, [entry.facts() for entry in listeners], board.fd))
 

@@ -17,70 +17,15 @@ from manycore.base.sockets import Listener
 from manycore.base.streams import fill_standard_descriptors
 from manycore.base.titles import set_title
 from manycore.errors import BootError, ExitCode, ManycoreError, TargetError
-from manycore.supervise.handle import Tell
+from manycore.supervise.events import Failure, Policy
 from manycore.supervise.report import ReadyReport, Report, encode
-from manycore.supervise.rules import Failure, Policy
 from manycore.supervise.supervisor import STOPS, Supervisor
 
-from . import worker
+from .crew import ServerCrew
 from .job import Job, Parcel
-from .statistics import Column, mark_gone
+from .statistics import Column
 
 log = logging.getLogger("manycore.server")
-
-
-class ServerCrew:
-    """A server's workers, as the supervisor sees them.
-
-    Args:
-        job: What is served.
-        listeners: Where; closed by the supervisor, last of all.
-        board: Where the workers count.
-        announce: Called when every worker is ready.
-    """
-
-    def __init__(
-        self,
-        job: Job,
-        listeners: list[Listener],
-        board: Board,
-        announce: Callable[[], None],
-    ) -> None:
-        self._job = job
-        self._listeners = listeners
-        self._board = board
-        self._announce = announce
-
-    def live(self, number: int, tell: Tell) -> int:
-        """A worker's life, in its own process."""
-        row = self._board.row(number - 1)
-        row[Column.PID] = os.getpid()
-        row[Column.STARTS] += 1
-        return worker.live(number, tell, self._job, self._listeners, row)
-
-    def ready(self) -> None:
-        """Says so, to people and to whoever waits."""
-        settings = self._job.settings
-        log.info(
-            "ready: %s on %s, %d workers with up to %d threads each, pid %d",
-            self._job.name,
-            " ".join(map(str, self._listeners)),
-            settings.workers,
-            settings.threads,
-            os.getpid(),
-        )
-        self._announce()
-
-    def stopping(self) -> None:
-        """Keeps the queue from growing, so that it can be served to its end."""
-        for listener in self._listeners:
-            listener.refuse_newcomers()
-
-    def gone(self, number: int) -> None:
-        """Closes the books of a worker that has ended."""
-        lost = mark_gone(self._board, number)
-        if lost:
-            log.warning("worker %d took %d open connections with it", number, lost)
 
 
 def run(

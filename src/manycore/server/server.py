@@ -16,7 +16,7 @@ from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError, SettingsError, SupervisorLost
 from manycore.settings import ServeSettings, table
-from manycore.supervise.rules import BOOT_TRIES
+from manycore.supervise.events import BOOT_TRIES
 
 from . import launch, statistics
 from .handlers import adapt, describe
@@ -85,7 +85,7 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
         Job.of_text(handler, settings) if isinstance(handler, str) else _checked(handler, settings)
     )
     listeners = listen(settings)
-    with statistics.create_board(settings.workers) as board:
+    with statistics.create_board() as board:
         logs.configure(settings.log_level, settings.log_format)
         failure = launch.run(job, listeners, board)
     if failure is not None:
@@ -195,7 +195,7 @@ class Server:
             listeners = listen(self._settings)
             for listener in listeners:
                 undo.callback(listener.close)
-            board = statistics.create_board(self._settings.workers)
+            board = statistics.create_board()
             undo.callback(board.close)
             parcel = Parcel(job, [listener.facts() for listener in listeners], board.fd)
             supervisor = SupervisorHandle(parcel, inbox)

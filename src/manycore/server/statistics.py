@@ -1,57 +1,70 @@
-"""What a server's workers did: the columns of the board, and their reading."""
+"""What a server's workers did: the columns of the board, and their reading.
+
+Row 0 is the supervisor's: the sums of the workers that are gone. Each worker writes a row of its own
+while it lives; then the supervisor adds it to row 0 and clears it for another.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from manycore.base.board import Board
 
+MOST_WORKERS: Final = 500
+_ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
+
 
 class Column(IntEnum):
-    """A worker's row on the board. The worker writes it; once it is gone, the supervisor does."""
+    """A row of the board."""
 
-    PID = 0
-    STATE = 1
-    SINCE = 2  #: monotonic nanoseconds at which the worker became ready
-    STARTS = 3
-    ACCEPTED = 4
-    FINISHED = 5
-    FAILED = 6
-    LOST = 7
-    THREADS = 8
+    PID = 0  #: 0: nobody has this row
+    NUMBER = 1
+    GENERATION = 2
+    RESTARTS = 3
+    STATE = 4
+    SINCE = 5  #: monotonic nanoseconds at which the worker became ready
+    ACCEPTED = 6
+    FINISHED = 7
+    FAILED = 8
+    LOST = 9
+    THREADS = 10
+
+
+_SUMS = (Column.ACCEPTED, Column.FINISHED, Column.FAILED, Column.LOST)
 
 
 class State(IntEnum):
     """What a worker is doing."""
 
-    DOWN = 0
-    BOOTING = 1
-    READY = 2
-    DRAINING = 3
+    BOOTING = 0
+    READY = 1
+    DRAINING = 2
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatistics:
-    """One worker's row. Counters go on when a worker is replaced.
+    """One worker that lives now.
 
     Attributes:
-        worker: Its number, from 1.
-        pid: Its process id; 0 while there is none.
-        state: `down`, `booting`, `ready` or `draining`.
+        worker: Its place's number, from 1.
+        pid: Its process id.
+        generation: How many reloads came before it.
+        state: `booting`, `ready` or `draining`.
         uptime: Seconds since it became ready; 0.0 before.
-        restarts: How often it was replaced.
+        restarts: How many workers its place had before it.
         accepted: Connections taken.
         open: Connections being served now.
         finished: Connections whose handler has ended.
         failed: Those of them whose handler raised.
-        lost: Connections that were open when a worker died.
         threads: Threads that serve, or wait for, connections now.
     """
 
     worker: int
     pid: int
+    generation: int
     state: str
     uptime: float
     restarts: int
@@ -59,81 +72,83 @@ class WorkerStatistics:
     open: int
     finished: int
     failed: int
-    lost: int
     threads: int
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStatistics:
-    """A server's workers, and their sums.
+    """A server's workers, and what all of them did, those that are gone included.
 
     Attributes:
-        workers: One entry a worker.
+        workers: One entry for each that lives, in the order of their places.
+        accepted: Connections taken.
+        open: Connections being served now.
+        finished: Connections whose handler has ended.
+        failed: Those of them whose handler raised.
+        lost: Connections that were open when their worker died.
     """
 
     workers: tuple[WorkerStatistics, ...]
-
-    @property
-    def accepted(self) -> int:
-        """Connections taken, by all workers."""
-        return sum(worker.accepted for worker in self.workers)
-
-    @property
-    def open(self) -> int:
-        """Connections being served now."""
-        return sum(worker.open for worker in self.workers)
-
-    @property
-    def finished(self) -> int:
-        """Connections whose handler has ended."""
-        return sum(worker.finished for worker in self.workers)
-
-    @property
-    def failed(self) -> int:
-        """Connections whose handler raised."""
-        return sum(worker.failed for worker in self.workers)
-
-    @property
-    def lost(self) -> int:
-        """Connections that were open when a worker died."""
-        return sum(worker.lost for worker in self.workers)
+    accepted: int
+    open: int
+    finished: int
+    failed: int
+    lost: int
 
 
-def create_board(workers: int) -> Board:
-    """Makes the board for so many workers."""
-    return Board.create(rows=workers, columns=len(Column))
+def create_board() -> Board:
+    """Makes the board of a server."""
+    return Board.create(rows=_ROWS, columns=len(Column))
 
 
 def read(board: Board) -> ServerStatistics:
-    """Reads every row."""
-    return ServerStatistics(tuple(_read_row(board, number) for number in range(1, board.rows + 1)))
+    """Reads the whole board."""
+    gone, *rows = (board.row(index).tolist() for index in range(board.rows))
+    workers = sorted((_worker(row) for row in rows if row[Column.PID]), key=_place)
+    return ServerStatistics(
+        workers=tuple(workers),
+        accepted=gone[Column.ACCEPTED] + sum(worker.accepted for worker in workers),
+        open=sum(worker.open for worker in workers),
+        finished=gone[Column.FINISHED] + sum(worker.finished for worker in workers),
+        failed=gone[Column.FAILED] + sum(worker.failed for worker in workers),
+        lost=gone[Column.LOST],
+    )
 
 
-def _read_row(board: Board, number: int) -> WorkerStatistics:
-    row = board.row(number - 1).tolist()
+def _place(worker: WorkerStatistics) -> tuple[int, int]:
+    return worker.worker, worker.generation
+
+
+def _worker(row: list[int]) -> WorkerStatistics:
     state = State(row[Column.STATE])
-    serves = state in {State.READY, State.DRAINING}
-    uptime = (time.monotonic_ns() - row[Column.SINCE]) / 1e9 if serves else 0.0
+    ready_for = (time.monotonic_ns() - row[Column.SINCE]) / 1e9
     return WorkerStatistics(
-        worker=number,
+        worker=row[Column.NUMBER],
         pid=row[Column.PID],
+        generation=row[Column.GENERATION],
         state=state.name.lower(),
-        uptime=max(0.0, uptime),
-        restarts=max(0, row[Column.STARTS] - 1),
+        uptime=0.0 if state is State.BOOTING else max(0.0, ready_for),
+        restarts=row[Column.RESTARTS],
         accepted=row[Column.ACCEPTED],
         # the row may have moved on between two of its cells
-        open=max(0, row[Column.ACCEPTED] - row[Column.FINISHED] - row[Column.LOST]),
+        open=max(0, row[Column.ACCEPTED] - row[Column.FINISHED]),
         finished=row[Column.FINISHED],
         failed=row[Column.FAILED],
-        lost=row[Column.LOST],
         threads=row[Column.THREADS],
     )
 
 
-def mark_gone(board: Board, number: int) -> int:
-    """Closes the row of a worker that has ended; gives how many connections it took with it."""
-    row = board.row(number - 1)
-    lost: int = row[Column.ACCEPTED] - row[Column.FINISHED] - row[Column.LOST]
-    row[Column.LOST] += lost
-    row[Column.PID], row[Column.STATE], row[Column.THREADS] = 0, State.DOWN, 0
+def settle(board: Board, index: int) -> int:
+    """Adds a row whose worker is gone to the sums and clears it.
+
+    Returns:
+        How many connections the worker took with it.
+    """
+    row, gone = board.row(index), board.row(0)
+    lost: int = row[Column.ACCEPTED] - row[Column.FINISHED]
+    row[Column.LOST] = lost
+    for column in _SUMS:
+        gone[column] += row[column]
+    for column in Column:
+        row[column] = 0
     return lost

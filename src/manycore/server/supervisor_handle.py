@@ -15,8 +15,9 @@ from manycore.base.interpreter import command
 from manycore.base.lifetime import exit_in_words
 from manycore.base.signals import Inbox
 from manycore.errors import SupervisorLost
+from manycore.supervise.events import Failure
 from manycore.supervise.report import decode
-from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Failure
+from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER
 from manycore.supervise.supervisor import STOPS
 
 from . import launch

@@ -12,9 +12,9 @@ from manycore.base import signals
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
+from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
 from manycore.supervise.report import ReadyReport
-from manycore.supervise.rules import Failure
 
 from .acceptor import Acceptor
 from .handlers import Handler, adapt
@@ -51,7 +51,6 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         The process's exit code.
     """
     set_title(f"worker {number}/{job.settings.workers}")
-    row[Column.STATE] = State.BOOTING
     try:
         handler = _boot(job, listeners)
     except TargetError as error:

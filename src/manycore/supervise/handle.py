@@ -18,14 +18,14 @@ from manycore.base import lifetime, signals
 from manycore.base.streams import let_go_of_stdin
 from manycore.errors import ExitCode
 
+from .events import Failure, Spawn, Urgency
 from .report import Report, decode, encode
-from .rules import Failure, Urgency
 
 log = logging.getLogger("manycore.supervise")
 
 Tell: TypeAlias = Callable[[Report], None]
-Life: TypeAlias = Callable[[int, Tell], int]
-"""A worker's life: its number and a way to report that it is ready, or why not; its exit code."""
+Life: TypeAlias = Callable[[Tell], int]
+"""A worker's life: it is given a way to report that it is ready, or why not; its exit code."""
 
 _SIGNALS = {
     Urgency.GRACEFUL: signal.SIGTERM,
@@ -40,14 +40,14 @@ class WorkerHandle:
     """One forked worker: its id, what tells of its death, and its report.
 
     Attributes:
-        number: The worker's number, from 1.
+        order: What it was started for: its name and its place.
         pid: Its process id, which is ours to use until `reap`.
         pidfd: Readable when the process has ended.
         report: The read end of the pipe that it reports through.
     """
 
-    def __init__(self, number: int, pid: int, report: int, lifeline: int) -> None:
-        self.number = number
+    def __init__(self, order: Spawn, pid: int, report: int, lifeline: int) -> None:
+        self.order = order
         self.pid = pid
         self.report = report
         self._lifeline = lifeline  # closing it, by our death too, kills the worker
@@ -57,12 +57,12 @@ class WorkerHandle:
 
     @classmethod
     def fork(
-        cls, number: int, life: Life, inbox: signals.Inbox, private: Iterable[int]
+        cls, order: Spawn, life: Life, inbox: signals.Inbox, private: Iterable[int]
     ) -> WorkerHandle:
         """Starts a worker.
 
         Args:
-            number: The worker's number.
+            order: What it is started for.
             life: What the child does; its return value becomes the exit code.
             inbox: The parent's signals, which the child does not share.
             private: The parent's descriptors, which the child closes.
@@ -81,7 +81,7 @@ class WorkerHandle:
             try:
                 pid = os.fork()
                 if pid == 0:
-                    _be_born(number, life, inbox, private, pipes, parent)
+                    _be_born(order, life, inbox, private, pipes, parent)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
@@ -94,7 +94,7 @@ class WorkerHandle:
         with suppress(OSError):  # the child does the same: whoever is first
             os.setpgid(pid, pid)
         try:
-            return cls(number, pid, report, lifeline)
+            return cls(order, pid, report, lifeline)
         except OSError:  # no descriptor left for the pidfd
             os.close(report)
             os.close(lifeline)
@@ -147,7 +147,7 @@ class WorkerHandle:
 
 
 def _be_born(
-    number: int,
+    order: Spawn,
     life: Life,
     inbox: signals.Inbox,
     private: Iterable[int],
@@ -170,11 +170,11 @@ def _be_born(
             with open(report, "wb") as pipe:
                 pipe.write(encode(message))
 
-        code = life(number, tell)
+        code = life(tell)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else ExitCode.FAILED
     except BaseException:
-        log.exception("worker %d ends", number)
+        log.exception("worker %d ends", order.number)
     finally:
         _exit(code)
 

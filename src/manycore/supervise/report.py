@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from manycore.errors import ExitCode
 
-from .rules import Failure
+from .events import Failure
 
 LONGEST_DETAILS = 32_768  # characters of a traceback; its end says most
 

@@ -1,259 +1,153 @@
-"""When a worker is started, told to stop, killed or given up. Pure.
+"""When a worker is started, replaced, told to stop, killed or given up. Pure.
 
 Rule 1: everything that decides over a worker's life is in this file. It knows no clock, no process
 and no signal: `actions = rules.handle(event, now)`, and the driver does what the actions say.
 
+A *place* is one of the workers that there shall be, numbered from 1. Most of the time it has one
+worker. While it is renewed it has two: the one that serves, and a successor that boots and takes
+over once it is ready. Workers that were replaced drain beside the places, until they are gone.
+
 Guarantees, whatever the order of events and however the clock moves:
 
-* a number has one worker at a time: `Spawn(n)` comes only when worker n is known to be gone;
-* before the stop, every number has a worker, or a time at which it gets one;
+* a place has one worker that serves or boots, and at most one successor;
+* before the stop, every place has a worker, or a time at which it gets one;
+* a worker is told to drain only when its successor is ready; a successor that fails leaves the
+  worker that serves where it is, and ends the reload;
+* beyond the places there are at most `overlap` processes when a successor is started;
 * after the stop no worker is started, every worker is told once for each kind of stop and killed
   when its time is up, and `Finish` comes exactly once, when all are gone or cannot be killed;
 * a worker that cannot boot ends the whole only while nobody serves, or before everybody did.
-
-A worker's life::
-
-    WAITING --Spawn--> BOOTING --Booted--> READY --Exited--> WAITING (and at once, or after
-       ^                  |                                     a pause, BOOTING again)
-       +---Exited---------+            any --stop--> STOPPING --Exited--> GONE
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum, auto
-from typing import TypeAlias
+from enum import Enum, auto
 
 from manycore.errors import ExitCode
 
+from .events import (
+    Abandon,
+    Action,
+    Announce,
+    Begin,
+    Booted,
+    BootFailed,
+    Event,
+    Exited,
+    Failure,
+    Finish,
+    Interrupted,
+    Pause,
+    Policy,
+    ReloadAsked,
+    ReloadEnds,
+    ScaleAsked,
+    Spawn,
+    StopAsked,
+    StopBegins,
+    Tell,
+    TimePassed,
+    Urgency,
+)
+
 UNKILLABLE_AFTER = 5.0  # seconds after KILL: a process that is still there hangs in the kernel
-BOOT_TRIES = 3  # a boot that fails by chance may fail twice
 STOP_MARGIN = 2.0  # seconds beyond the grace period, in which a worker ends its handlers itself
 
 
 class Stage(Enum):
-    """Where a worker's number stands."""
+    """Where a worker stands in its life."""
 
-    WAITING = auto()
     BOOTING = auto()
     READY = auto()
     STOPPING = auto()
-    GONE = auto()
-
-
-class Urgency(IntEnum):
-    """How a stop is meant; a later, more urgent one overrides an earlier one."""
-
-    NONE = 0
-    GRACEFUL = 1  #: what is queued is served, what is open may finish
-    QUICK = 2  #: open connections are ended, handlers get a moment to return
-    NOW = 3  #: everything is killed
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the rules go by. All times are in seconds.
-
-    Attributes:
-        workers: How many there shall be.
-        graceful_timeout: How long a graceful stop lets open work go on.
-        boot_timeout: How long a worker may take until it is ready.
-        young: A worker that was ready for less than this died young: the next one may have to wait.
-        first_pause: What the second death in a row costs; it doubles with each further one.
-        longest_pause: Where the doubling ends.
-        boot_tries: After so many boots in a row that failed, a number cannot boot.
-    """
-
-    workers: int
-    graceful_timeout: float = 30.0
-    boot_timeout: float = 60.0
-    young: float = 1.0
-    first_pause: float = 0.1
-    longest_pause: float = 30.0
-    boot_tries: int = BOOT_TRIES
-
-
-# What happened.
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """The driver is ready to start workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Booted:
-    """A worker says that it is ready."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class BootFailed:
-    """A worker says why it cannot become ready; it is about to exit."""
-
-    worker: int
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """A worker's process has ended, or could not be started at all."""
-
-    worker: int
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """Somebody wants all to end."""
-
-    urgency: Urgency
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """Ctrl-C: quick the first time, at once the second."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimePassed:
-    """A deadline may have come."""
-
-
-Event: TypeAlias = Begin | Booted | BootFailed | Exited | StopAsked | Interrupted | TimePassed
-
-
-# What is to be done.
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Start a worker under this number."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Tell a worker to stop, this urgently."""
-
-    worker: int
-    urgency: Urgency
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing to do but to say so: the number's next worker comes after a pause."""
-
-    worker: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """Every worker is ready, for the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopBegins:
-    """The first stop was asked for: what takes in new work shall take in no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """A worker survived KILL; the kernel holds it."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """All is over."""
-
-    failure: Failure | None
-
-
-Action: TypeAlias = Spawn | Tell | Pause | Announce | StopBegins | Abandon | Finish
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why workers could not boot.
-
-    Attributes:
-        code: What the whole exits with.
-        problem: What went wrong, on one line.
-        where: What it is about, if that is known.
-        remedy: What to do about it, if that is known.
-        details: A traceback, or nothing.
-    """
-
-    code: ExitCode
-    problem: str
-    where: str = ""
-    remedy: str = ""
-    details: str = ""
 
 
 @dataclass(slots=True)
-class _Slot:
-    stage: Stage = Stage.WAITING
-    since: float = 0.0
-    deadline: float | None = None  # what comes then depends on the stage
+class _Worker:
+    number: int
+    generation: int
+    since: float
+    deadline: float | None  # what comes then depends on the stage
+    stage: Stage = Stage.BOOTING
     told: Urgency = Urgency.NONE
+    failure: Failure | None = None  # what it reported of its boot
+
+
+@dataclass(slots=True)
+class _Place:
+    worker: int | None = None  # the one that serves, or boots because nobody does
+    successor: int | None = None
+    retry_at: float | None = None  # while there is no worker
     deaths: int = 0  # in a row: young, or before ready
     boots_failed: int = 0  # in a row
-    failure: Failure | None = None  # what the present boot reported
+
+    @property
+    def is_empty(self) -> bool:
+        return self.worker is None and self.retry_at is None
 
 
 @dataclass(slots=True)
 class Rules:
-    """The state of all workers. Workers are numbered from 1.
+    """The state of all workers.
 
     Attributes:
         policy: What they go by.
         urgency: The stop that is under way, if one is.
         announced: Every worker was ready at some time.
+        generation: How many reloads were begun.
     """
 
     policy: Policy
     urgency: Urgency = Urgency.NONE
     announced: bool = False
-    _slots: dict[int, _Slot] = field(default_factory=dict)
+    generation: int = 0
+    _workers: dict[int, _Worker] = field(default_factory=dict)
+    _places: dict[int, _Place] = field(default_factory=dict)
+    _spawned: int = 0
+    _reloading: bool = False
+    _reload_again: bool = False  # one was asked for that cannot begin yet
+    _renew: deque[int] = field(default_factory=deque)  # places that still have an old worker
     _failure: Failure | None = None
     _finished: bool = False
 
     def __post_init__(self) -> None:
-        self._slots = {number: _Slot() for number in range(1, self.policy.workers + 1)}
+        self._places = {number: _Place() for number in range(1, self.policy.workers + 1)}
+
+    @property
+    def workers(self) -> int:
+        """How many workers there shall be."""
+        return len(self._places)
+
+    @property
+    def reloading(self) -> bool:
+        """Whether workers are being renewed, or are about to be."""
+        return self._reloading or self._reload_again
 
     def stages(self) -> dict[int, Stage]:
-        """Where each number stands."""
-        return {number: slot.stage for number, slot in self._slots.items()}
+        """Where each worker stands, whether it has a place or was replaced."""
+        return {name: worker.stage for name, worker in self._workers.items()}
 
     def deadline(self) -> float | None:
         """When `TimePassed` has to be handled next; None: nothing is timed."""
-        return min(
-            (slot.deadline for slot in self._slots.values() if slot.deadline is not None),
-            default=None,
-        )
+        times = [worker.deadline for worker in self._workers.values()]
+        times += [place.retry_at for place in self._places.values()]
+        return min((time for time in times if time is not None), default=None)
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901  # it is a table
         """Takes in what happened and says what is to be done, in order."""
         if self._finished:
             return []
         actions: list[Action] = []
         match event:
             case Begin():
-                actions = [
-                    self._spawn(number, now)
-                    for number, slot in self._slots.items()
-                    if slot.stage is Stage.WAITING and slot.deadline is None
-                ]
+                actions = [self._fill(n, now) for n, p in self._places.items() if p.is_empty]
             case Booted(worker):
                 actions = self._booted(worker, now)
             case BootFailed(worker, failure):
-                self._slots[worker].failure = failure
+                if worker in self._workers:
+                    self._workers[worker].failure = failure
             case Exited(worker, how):
                 actions = self._exited(worker, how, now)
             case StopAsked(urgency):
@@ -261,112 +155,189 @@ class Rules:
             case Interrupted():
                 again = self.urgency >= Urgency.QUICK
                 actions = self._stop(Urgency.NOW if again else Urgency.QUICK, now)
+            case ReloadAsked():
+                self._reload_again = True
+            case ScaleAsked(workers):
+                actions = self._scale(workers, now)
             case TimePassed():
-                actions = [
-                    action
-                    for number, slot in self._slots.items()
-                    if slot.deadline is not None and slot.deadline <= now
-                    for action in self._overdue(number, now)
-                ]
-        return actions + self._finish()
+                actions = self._time_passed(now)
+        return actions + self._announce() + self._renew_workers(now) + self._finish()
 
-    def _spawn(self, number: int, now: float) -> Action:
-        slot = self._slots[number]
-        slot.stage, slot.since = Stage.BOOTING, now
-        slot.deadline = now + self.policy.boot_timeout
-        slot.told, slot.failure = Urgency.NONE, None
-        return Spawn(number)
+    def _spawn(self, number: int, now: float) -> Spawn:
+        self._spawned += 1
+        deadline = now + self.policy.boot_timeout
+        self._workers[self._spawned] = _Worker(number, self.generation, now, deadline)
+        return Spawn(self._spawned, number, self.generation)
 
-    def _booted(self, number: int, now: float) -> list[Action]:
-        slot = self._slots[number]
-        if slot.stage is not Stage.BOOTING or slot.told:
+    def _fill(self, number: int, now: float) -> Action:
+        """Gives a place that has nobody a worker."""
+        action = self._spawn(number, now)
+        place = self._places[number]
+        place.worker, place.retry_at = action.worker, None
+        return action
+
+    def _booted(self, name: int, now: float) -> list[Action]:
+        worker = self._workers.get(name)
+        if worker is None or worker.stage is not Stage.BOOTING or worker.told:
             return []
-        slot.stage, slot.since, slot.deadline = Stage.READY, now, None
-        slot.boots_failed = 0
-        if self.announced or any(other.stage is not Stage.READY for other in self._slots.values()):
+        worker.stage, worker.since, worker.deadline = Stage.READY, now, None
+        place = self._places[worker.number]
+        place.boots_failed = 0
+        if place.successor != name:
+            return []
+        predecessor, place.worker, place.successor = place.worker, name, None
+        return [] if predecessor is None else [self._tell(predecessor, Urgency.GRACEFUL, now)]
+
+    def _announce(self) -> list[Action]:
+        if self.announced or self.urgency:
+            return []
+        if not all(self._is_ready(place.worker) for place in self._places.values()):
             return []
         self.announced = True
         return [Announce()]
 
-    def _exited(self, number: int, how: str, now: float) -> list[Action]:
-        slot = self._slots[number]
-        if self.urgency:
-            slot.stage, slot.deadline = Stage.GONE, None
-            return []
-        if slot.stage is Stage.READY:
-            slot.deaths = slot.deaths + 1 if now - slot.since < self.policy.young else 0
-            return self._replace(number, now)
-        slot.deaths += 1
-        slot.boots_failed += 1
-        failure = slot.failure or Failure(
-            ExitCode.BOOT_FAILED, f"worker {number} {how} before it was ready"
-        )
-        slot.stage, slot.deadline = Stage.WAITING, None
-        if self._is_hopeless(slot, failure):
-            self._failure = failure
-            return self._stop(Urgency.QUICK, now)
-        return self._replace(number, now)
+    def _is_ready(self, name: int | None) -> bool:
+        return name is not None and self._workers[name].stage is Stage.READY
 
-    def _is_hopeless(self, slot: _Slot, failure: Failure) -> bool:
+    def _exited(self, name: int, how: str, now: float) -> list[Action]:
+        worker = self._workers.pop(name, None)
+        if worker is None or self.urgency:
+            return []
+        place = self._places.get(worker.number)
+        if place is not None and place.successor == name:
+            place.successor = None
+            return self._end_reload(_boot_failure(worker, how))
+        if place is None or place.worker != name:
+            return []  # it was replaced, or is too many
+        place.worker, place.successor = place.successor, None
+        if worker.stage is Stage.READY:
+            place.deaths = place.deaths + 1 if now - worker.since < self.policy.young else 0
+        else:
+            place.deaths += 1
+            place.boots_failed += 1
+            failure = _boot_failure(worker, how)
+            if self._is_hopeless(place, failure):
+                self._failure = failure
+                return self._stop(Urgency.QUICK, now)
+        return [] if place.worker is not None else self._refill(worker.number, now)
+
+    def _is_hopeless(self, place: _Place, failure: Failure) -> bool:
         """Whether to give up, now that a boot has failed."""
         if not self.announced and failure.code is ExitCode.TARGET_FAILED:
             return True  # it would fail for every worker in the same way
         alive = {Stage.READY, Stage.BOOTING}
-        somebody_serves = any(other.stage in alive for other in self._slots.values())
-        tried_enough = slot.boots_failed >= self.policy.boot_tries
+        somebody_serves = any(worker.stage in alive for worker in self._workers.values())
+        tried_enough = place.boots_failed >= self.policy.boot_tries
         return tried_enough and not (self.announced and somebody_serves)
 
-    def _replace(self, number: int, now: float) -> list[Action]:
-        slot = self._slots[number]
-        if slot.deaths <= 1:
-            return [self._spawn(number, now)]
-        doublings = min(slot.deaths - 2, 32)  # beyond, any pause is the longest
+    def _refill(self, number: int, now: float) -> list[Action]:
+        """Gives a place a worker after its last one died: at once, or after a pause."""
+        place = self._places[number]
+        if place.deaths <= 1:
+            return [self._fill(number, now)]
+        doublings = min(place.deaths - 2, 32)  # beyond, any pause is the longest
         pause = min(self.policy.first_pause * 2**doublings, self.policy.longest_pause)
-        slot.stage, slot.since, slot.deadline = Stage.WAITING, now, now + pause
+        place.retry_at = now + pause
         return [Pause(number, pause)]
+
+    def _renew_workers(self, now: float) -> list[Action]:
+        """Starts successors, as far as there is room; ends the reload when all are in place."""
+        if self.urgency or not self.announced:
+            return []
+        if self._reload_again and not self._reloading:
+            self._reloading, self._reload_again = True, False
+            self.generation += 1
+            self._renew = deque(sorted(self._places))
+        actions: list[Action] = []
+        while self._renew:
+            place = self._places.get(self._renew[0])
+            old = None if place is None or place.worker is None else self._workers[place.worker]
+            if place is not None and old is not None and old.generation < self.generation:
+                extra = len(self._workers) - len(self._places)
+                if old.stage is not Stage.READY or extra >= self.policy.overlap:
+                    return actions
+                action = self._spawn(self._renew[0], now)
+                place.successor = action.worker
+                actions.append(action)
+            self._renew.popleft()
+        if self._reloading and all(place.successor is None for place in self._places.values()):
+            actions += self._end_reload(None)
+        return actions
+
+    def _end_reload(self, failure: Failure | None) -> list[Action]:
+        self._reloading = False
+        self._renew.clear()
+        return [ReloadEnds(self.generation, failure)]
+
+    def _scale(self, workers: int, now: float) -> list[Action]:
+        if self.urgency:
+            return []
+        actions: list[Action] = []
+        for number in range(len(self._places) + 1, workers + 1):
+            self._places[number] = _Place()
+            actions.append(self._fill(number, now))
+        for number in range(len(self._places), workers, -1):
+            place = self._places.pop(number)
+            names = [name for name in (place.worker, place.successor) if name is not None]
+            actions += [self._tell(name, Urgency.GRACEFUL, now) for name in names]
+        return actions
 
     def _stop(self, urgency: Urgency, now: float) -> list[Action]:
         if urgency <= self.urgency:
             return []
         actions: list[Action] = [] if self.urgency else [StopBegins()]
+        if self.reloading:
+            self._reload_again = False
+            actions += self._end_reload(Failure(ExitCode.FAILED, "the server is stopping"))
         self.urgency = urgency
-        for number, slot in self._slots.items():
-            if slot.stage is Stage.WAITING:
-                slot.stage, slot.deadline = Stage.GONE, None
-            elif slot.told is Urgency.NOW and slot.deadline is None:
-                slot.stage = Stage.GONE  # abandoned before
-            elif slot.stage is not Stage.GONE and slot.told < urgency:
-                slot.stage = Stage.STOPPING
-                actions.append(self._tell(number, urgency, now))
-        return actions
+        for place in self._places.values():
+            place.retry_at = None
+        return actions + [
+            self._tell(name, urgency, now)
+            for name, worker in self._workers.items()
+            if worker.told < urgency
+        ]
 
-    def _tell(self, number: int, urgency: Urgency, now: float) -> Action:
-        slot = self._slots[number]
-        slot.told = urgency
+    def _tell(self, name: int, urgency: Urgency, now: float) -> Action:
+        worker = self._workers[name]
+        worker.stage, worker.told = Stage.STOPPING, urgency
         patience = {
             Urgency.GRACEFUL: self.policy.graceful_timeout + STOP_MARGIN,
             Urgency.QUICK: STOP_MARGIN,
             Urgency.NOW: UNKILLABLE_AFTER,
         }
-        slot.deadline = now + patience[urgency]
-        return Tell(number, urgency)
+        worker.deadline = now + patience[urgency]
+        return Tell(name, urgency)
 
-    def _overdue(self, number: int, now: float) -> list[Action]:
-        slot = self._slots[number]
-        if slot.stage is Stage.WAITING:
-            return [self._spawn(number, now)]
-        if slot.told < Urgency.NOW:  # it boots, or stops, for too long
-            if slot.stage is Stage.BOOTING and slot.failure is None:
+    def _time_passed(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for name, worker in list(self._workers.items()):
+            if worker.deadline is not None and worker.deadline <= now:
+                actions += self._overdue(name, now)
+        for number, place in self._places.items():
+            if place.retry_at is not None and place.retry_at <= now:
+                actions.append(self._fill(number, now))
+        return actions
+
+    def _overdue(self, name: int, now: float) -> list[Action]:
+        """Kills a worker that boots, or stops, for too long; gives up one that survives that."""
+        worker = self._workers[name]
+        if worker.told < Urgency.NOW:
+            if worker.stage is Stage.BOOTING and worker.failure is None:
                 took = f"took more than {self.policy.boot_timeout:g} s to boot"
-                slot.failure = Failure(ExitCode.BOOT_FAILED, f"worker {number} {took}")
-            return [self._tell(number, Urgency.NOW, now)]
-        slot.deadline = None
-        if self.urgency:
-            slot.stage = Stage.GONE
-        return [Abandon(number)]
+                worker.failure = Failure(ExitCode.BOOT_FAILED, f"worker {worker.number} {took}")
+            return [self._tell(name, Urgency.NOW, now)]
+        return [Abandon(name), *self._exited(name, "cannot be killed", now)]
 
     def _finish(self) -> list[Action]:
-        if not self.urgency or any(s.stage is not Stage.GONE for s in self._slots.values()):
+        if not self.urgency or self._workers:
             return []
         self._finished = True
         return [Finish(self._failure)]
+
+
+def _boot_failure(worker: _Worker, how: str) -> Failure:
+    if worker.failure is not None:
+        return worker.failure
+    problem = f"worker {worker.number} {how} before it was ready"
+    return Failure(ExitCode.BOOT_FAILED, problem)

@@ -18,10 +18,11 @@ from typing import Protocol
 from manycore.base import signals
 from manycore.base.lifetime import exit_in_words
 
-from . import rules
-from .handle import Tell, WorkerHandle
+from . import events
+from .events import Event, Failure, Policy, StopAsked, Urgency
+from .handle import Life, WorkerHandle
 from .report import ReadyReport
-from .rules import Event, Failure, Policy, Rules, StopAsked, Urgency
+from .rules import Rules
 
 log = logging.getLogger("manycore.supervise")
 
@@ -29,26 +30,34 @@ log = logging.getLogger("manycore.supervise")
 STOPS: dict[signal.Signals, Event] = {
     signal.SIGTERM: StopAsked(Urgency.GRACEFUL),
     signal.SIGQUIT: StopAsked(Urgency.QUICK),
-    signal.SIGINT: rules.Interrupted(),
+    signal.SIGINT: events.Interrupted(),
 }
-#: these have a meaning in the field's servers; until they have one here they must not kill
-_UNUSED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+_OTHERS = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Crew(Protocol):
-    """What is supervised. All but `live` runs in the supervisor and must be quick."""
+    """What is supervised. All of it runs in the supervisor and must be quick."""
 
-    def live(self, number: int, tell: Tell) -> int:
-        """The whole life of a worker, in its own process; gives its exit code."""
+    def begin(self, supervisor: Supervisor) -> None:
+        """The supervisor is about to start the workers; from now on it can be asked for things."""
+
+    def life(self, order: events.Spawn) -> Life:
+        """Prepares a worker: gives what it does in its own process."""
 
     def ready(self) -> None:
         """Every worker is ready, for the first time."""
 
+    def reload_ends(self, generation: int, failure: Failure | None) -> None:
+        """Every worker was renewed, or none will be any more."""
+
     def stopping(self) -> None:
         """The first stop was asked for."""
 
-    def gone(self, number: int) -> None:
-        """A worker has ended; nobody runs under its number now."""
+    def gone(self, order: events.Spawn) -> None:
+        """A worker has ended."""
+
+    def reopen_logs(self) -> None:
+        """Log files were moved away: the names shall be new files."""
 
 
 class Supervisor:
@@ -70,72 +79,103 @@ class Supervisor:
         self._owner = owner
         self._private = [*private, *([] if owner is None else [owner])]
         self._workers: dict[int, WorkerHandle] = {}
-        self._events: deque[Event] = deque()
-        self._finish: rules.Finish | None = None
+        self._pending: deque[Event] = deque()
+        self._finish: events.Finish | None = None
 
     def run(self) -> Failure | None:
         """Runs until all has ended; gives why, if that was a failure."""
         with (
-            signals.captured(*STOPS, *_UNUSED) as self._inbox,
+            signals.captured(*STOPS, *_OTHERS) as self._inbox,
             selectors.DefaultSelector() as self._selector,
         ):
-            self._selector.register(self._inbox, selectors.EVENT_READ, self._take_signals)
+            self.watch(self._inbox.fileno(), self._take_signals)
             if self._owner is not None:
-                self._selector.register(self._owner, selectors.EVENT_READ, self._owner_is_gone)
-            self._events.append(rules.Begin())
+                self.watch(self._owner, self._owner_is_gone)
+            self._crew.begin(self)
+            self._pending.append(events.Begin())
             while True:
                 self._handle_events()
                 if self._finish:
                     return self._finish.failure
                 for key, _ in self._selector.select(self._patience()):
-                    react: Callable[[], None] = key.data
-                    react()
-                self._events.append(rules.TimePassed())
+                    if self._selector.get_map().get(key.fd) is key:  # nothing before ended it
+                        react: Callable[[], None] = key.data
+                        react()
+                self._pending.append(events.TimePassed())
 
     def _patience(self) -> float | None:
         deadline = self._rules.deadline()
         return None if deadline is None else max(0.0, deadline - time.monotonic())
 
     def _handle_events(self) -> None:
-        while self._events:
-            for action in self._rules.handle(self._events.popleft(), time.monotonic()):
+        while self._pending:
+            for action in self._rules.handle(self._pending.popleft(), time.monotonic()):
                 self._do(action)
 
-    def _do(self, action: rules.Action) -> None:
+    def _do(self, action: events.Action) -> None:
         match action:
-            case rules.Spawn(number):
-                self._spawn(number)
-            case rules.Tell(number, urgency):
-                if number in self._workers:
-                    self._workers[number].tell(urgency)
-            case rules.Pause(number, seconds):
+            case events.Spawn():
+                self._spawn(action)
+            case events.Tell(name, urgency):
+                if name in self._workers:
+                    self._workers[name].tell(urgency)
+            case events.Pause(number, seconds):
                 log.warning("worker %d dies young: the next one starts in %.1f s", number, seconds)
-            case rules.Announce():
+            case events.Announce():
                 self._crew.ready()
-            case rules.StopBegins():
+            case events.ReloadEnds(generation, failure):
+                self._crew.reload_ends(generation, failure)
+            case events.StopBegins():
                 self._crew.stopping()
-            case rules.Abandon(number):
-                pid = self._workers[number].pid
-                log.error("worker %d (pid %d) survives SIGKILL: the kernel holds it", number, pid)
-            case rules.Finish():
+            case events.Abandon(name):
+                handle = self._workers[name]
+                words = "worker %d (pid %d) survives SIGKILL: the kernel holds it"
+                log.error(words, handle.order.number, handle.pid)
+            case events.Finish():
                 self._finish = action
 
-    def _spawn(self, number: int) -> None:
-        private = [*self._private, self._selector_fd()]
+    def _spawn(self, order: events.Spawn) -> None:
+        # whatever it waits for is its own: no worker may keep any of it
+        waited_for = (key.fd for key in self._selector.get_map().values())
+        private = {*self._private, self._selector_fd(), *waited_for}
         for handle in self._workers.values():
-            private.extend(handle.descriptors())
+            private.update(handle.descriptors())
+        private.remove(self._inbox.fileno())  # the inbox closes itself
+        life = self._crew.life(order)
         try:
-            handle = WorkerHandle.fork(number, self._crew.live, self._inbox, private)
+            handle = WorkerHandle.fork(order, life, self._inbox, private)
         except OSError as error:
             reason = f"could not be started ({(error.strerror or str(error)).lower()})"
-            log.error("worker %d %s", number, reason)  # noqa: TRY400  # the line says it all
-            self._events.append(rules.Exited(number, reason))
+            log.error("worker %d %s", order.number, reason)  # noqa: TRY400  # it says all
+            self._crew.gone(order)
+            self._pending.append(events.Exited(order.worker, reason))
             return
-        log.debug("worker %d is pid %d", number, handle.pid)
-        self._workers[number] = handle
-        watch = self._selector.register
-        watch(handle.report, selectors.EVENT_READ, lambda: self._read_report(handle))
-        watch(handle.pidfd, selectors.EVENT_READ, lambda: self._reap(handle))
+        log.debug("worker %d is pid %d", order.number, handle.pid)
+        self._workers[order.worker] = handle
+        self.watch(handle.report, lambda: self._read_report(handle))
+        self.watch(handle.pidfd, lambda: self._reap(handle))
+
+    def watch(self, fd: int, react: Callable[[], None], *, write: bool = False) -> None:
+        """Calls a function whenever a descriptor is readable, or else writable, from now on."""
+        event = selectors.EVENT_WRITE if write else selectors.EVENT_READ
+        if fd in self._selector.get_map():
+            self._selector.modify(fd, event, react)
+        else:
+            self._selector.register(fd, event, react)
+
+    def unwatch(self, fd: int) -> None:
+        """Ends what `watch` began."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def ask(self, event: Event) -> None:
+        """Lets the rules decide on an event, after what is being handled now."""
+        self._pending.append(event)
+
+    @property
+    def workers(self) -> int:
+        """How many workers there shall be."""
+        return self._rules.workers
 
     def _selector_fd(self) -> int:
         assert isinstance(self._selector, selectors.EpollSelector)
@@ -146,40 +186,49 @@ class Supervisor:
             return  # it was reaped in the same round
         report, complete = handle.read_report()
         if complete:
-            self._selector.unregister(handle.report)
+            self.unwatch(handle.report)
         if isinstance(report, Failure):
-            self._events.append(rules.BootFailed(handle.number, report))
+            self._pending.append(events.BootFailed(handle.order.worker, report))
         elif isinstance(report, ReadyReport):
-            self._events.append(rules.Booted(handle.number))
+            self._pending.append(events.Booted(handle.order.worker))
 
     def _reap(self, handle: WorkerHandle) -> None:
         self._read_report(handle)
-        for fd in (handle.report, handle.pidfd):
-            if fd in self._selector.get_map():
-                self._selector.unregister(fd)
+        self.unwatch(handle.report)
+        self.unwatch(handle.pidfd)
         code = handle.reap()
-        del self._workers[handle.number]
-        self._crew.gone(handle.number)
+        order = handle.order
+        del self._workers[order.worker]
+        self._crew.gone(order)
         how = "ended" if code is None else exit_in_words(code)
-        log.log(self._level(code, handle), "worker %d (pid %d) %s", handle.number, handle.pid, how)
-        self._events.append(rules.Exited(handle.number, how))
+        log.log(self._level(code, handle), "worker %d (pid %d) %s", order.number, handle.pid, how)
+        self._pending.append(events.Exited(order.worker, how))
 
     def _level(self, code: int | None, handle: WorkerHandle) -> int:
         """How much people want to know of an end: little when it was asked for, or explained."""
-        if not self._rules.announced and (handle.failed or self._rules.urgency):
+        if handle.failed or (self._rules.urgency and not self._rules.announced):
             return logging.DEBUG  # the failure is told once, by whoever started all this
         return logging.INFO if code == 0 or self._rules.urgency else logging.ERROR
 
     def _take_signals(self) -> None:
         for signum in self._inbox.take():
-            if signum in STOPS:
-                log.info("stopping: got %s", signum.name)
-                self._events.append(STOPS[signum])
-            else:
-                log.warning("ignored %s: it has no meaning here yet", signum.name)
+            match signum:
+                case signal.SIGTERM | signal.SIGQUIT | signal.SIGINT:
+                    log.info("stopping: got %s", signum.name)
+                    self.ask(STOPS[signum])
+                case signal.SIGHUP:
+                    log.info("reloading: got SIGHUP")
+                    self.ask(events.ReloadAsked())
+                case signal.SIGTTIN | signal.SIGTTOU:
+                    step = 1 if signum == signal.SIGTTIN else -1
+                    self.ask(events.ScaleAsked(max(1, self.workers + step)))
+                case signal.SIGUSR1:
+                    self._crew.reopen_logs()
+                case _:
+                    log.warning("ignored %s: it has no meaning here yet", signum.name)
 
     def _owner_is_gone(self) -> None:
         assert self._owner is not None
-        self._selector.unregister(self._owner)
+        self.unwatch(self._owner)
         log.warning("stopping at once: pid %d, who started this server, is gone", os.getppid())
-        self._events.append(StopAsked(Urgency.NOW))
+        self._pending.append(StopAsked(Urgency.NOW))

@@ -1,0 +1,105 @@
+"""A server's workers, as the supervisor sees them."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from manycore.base.board import Board
+from manycore.base.sockets import Listener
+from manycore.supervise.events import Failure, Spawn
+from manycore.supervise.handle import Life, Tell
+from manycore.supervise.supervisor import Supervisor
+
+from . import worker
+from .job import Job
+from .statistics import Column, settle
+
+log = logging.getLogger("manycore.server")
+
+
+class ServerCrew:
+    """Gives workers their lives, their rows on the board, and the listeners.
+
+    Args:
+        job: What is served.
+        listeners: Where; closed by the supervisor, last of all.
+        board: Where the workers count.
+        announce: Called when every worker is ready.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        listeners: list[Listener],
+        board: Board,
+        announce: Callable[[], None],
+    ) -> None:
+        self._job = job
+        self._listeners = listeners
+        self._board = board
+        self._announce = announce
+        self._rows: dict[int, int] = {}  # by the worker's name
+        self._free = list(range(1, board.rows))
+        self._starts: Counter[int] = Counter()  # by place
+
+    def begin(self, supervisor: Supervisor) -> None:
+        """The supervisor is about to start the workers."""
+        self._supervisor = supervisor
+
+    def life(self, order: Spawn) -> Life:
+        """Prepares a worker."""
+        row = self._rows[order.worker] = heapq.heappop(self._free)
+        self._starts[order.number] += 1
+        return partial(self._live, order, row)
+
+    def _live(self, order: Spawn, index: int, tell: Tell) -> int:
+        row = self._board.row(index)
+        row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
+        row[Column.RESTARTS] = self._starts[order.number] - 1
+        row[Column.PID] = os.getpid()
+        return worker.live(order.number, tell, self._job, self._listeners, row)
+
+    def ready(self) -> None:
+        """Says so, to people and to whoever waits."""
+        settings = self._job.settings
+        log.info(
+            "ready: %s on %s, %d workers with up to %d threads each, pid %d",
+            self._job.name,
+            " ".join(map(str, self._listeners)),
+            settings.workers,
+            settings.threads,
+            os.getpid(),
+        )
+        self._announce()
+
+    def reload_ends(self, generation: int, failure: Failure | None) -> None:
+        """Says how a reload went."""
+        if failure is None:
+            log.info("reloaded: every worker is of generation %d", generation)
+            return
+        where = f"{failure.where}: " if failure.where else ""
+        log.error("the reload failed, the old workers go on: %s%s", where, failure.problem)
+        if failure.details:
+            log.error("%s", failure.details)
+
+    def stopping(self) -> None:
+        """Keeps the queue from growing, so that it can be served to its end."""
+        for listener in self._listeners:
+            listener.refuse_newcomers()
+
+    def gone(self, order: Spawn) -> None:
+        """Closes the books of a worker that has ended."""
+        index = self._rows.pop(order.worker)
+        lost = settle(self._board, index)
+        heapq.heappush(self._free, index)
+        if lost:
+            log.warning("worker %d took %d open connections with it", order.number, lost)
+
+    def reopen_logs(self) -> None:
+        """Standard error has no name that could be opened again."""
+        log.warning("ignored SIGUSR1: the log goes to standard error, which cannot be reopened")

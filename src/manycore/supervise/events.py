@@ -1,0 +1,206 @@
+"""The words of supervision: what happens to workers, and what is to be done. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from manycore.errors import ExitCode
+
+BOOT_TRIES = 3  # a boot that fails by chance may fail twice
+
+
+class Urgency(IntEnum):
+    """How a stop is meant; a later, more urgent one overrides an earlier one."""
+
+    NONE = 0
+    GRACEFUL = 1  #: what is queued is served, what is open may finish
+    QUICK = 2  #: open connections are ended, handlers get a moment to return
+    NOW = 3  #: everything is killed
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the rules go by. All times are in seconds.
+
+    Attributes:
+        workers: How many there shall be.
+        graceful_timeout: How long a graceful stop lets open work go on.
+        boot_timeout: How long a worker may take until it is ready.
+        young: A worker that was ready for less than this died young: the next one may have to wait.
+        first_pause: What the second death in a row costs; it doubles with each further one.
+        longest_pause: Where the doubling ends.
+        boot_tries: After so many boots in a row that failed, a place cannot have a worker.
+        overlap: How many processes there may be beyond the workers, while they are renewed.
+    """
+
+    workers: int
+    graceful_timeout: float = 30.0
+    boot_timeout: float = 60.0
+    young: float = 1.0
+    first_pause: float = 0.1
+    longest_pause: float = 30.0
+    boot_tries: int = BOOT_TRIES
+    overlap: int = 1
+
+
+# What happened.
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The driver is ready to start workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A worker says that it is ready."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed:
+    """A worker says why it cannot become ready; it is about to exit."""
+
+    worker: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A worker's process has ended, or could not be started at all."""
+
+    worker: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Somebody wants all to end."""
+
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Ctrl-C: quick the first time, at once the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """Every worker shall be replaced by a new one, which imports the code anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleAsked:
+    """There shall be so many workers from now on."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A deadline may have come."""
+
+
+Event: TypeAlias = (
+    Begin
+    | Booted
+    | BootFailed
+    | Exited
+    | StopAsked
+    | Interrupted
+    | ReloadAsked
+    | ScaleAsked
+    | TimePassed
+)
+
+
+# What is to be done.
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a worker.
+
+    Attributes:
+        worker: What it is called in events and actions; never used again.
+        number: Its place.
+        generation: How many reloads came before it.
+    """
+
+    worker: int
+    number: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell a worker to stop, this urgently."""
+
+    worker: int
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing to do but to say so: the place's next worker comes after a pause."""
+
+    number: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Every worker is ready, for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopBegins:
+    """The first stop was asked for: what takes in new work shall take in no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadEnds:
+    """Every place has a worker of this generation, or a successor failed to become one."""
+
+    generation: int
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """A worker survived KILL; the kernel holds it."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """All is over."""
+
+    failure: Failure | None
+
+
+Action: TypeAlias = Spawn | Tell | Pause | Announce | StopBegins | ReloadEnds | Abandon | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why workers could not boot.
+
+    Attributes:
+        code: What the whole exits with.
+        problem: What went wrong, on one line.
+        where: What it is about, if that is known.
+        remedy: What to do about it, if that is known.
+        details: A traceback, or nothing.
+    """
+
+    code: ExitCode
+    problem: str
+    where: str = ""
+    remedy: str = ""
+    details: str = ""

@@ -33,6 +33,8 @@ def nothing_is_left(
     scratch = tmp_path_factory.mktemp("scratch")
     monkeypatch.setenv(MARK, mark)
     monkeypatch.setenv("TMPDIR", str(scratch))
+    # where control sockets are; what a killed server leaves there, the next one removes
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     threads, descriptors, here = set(threading.enumerate()), _descriptors(), set(os.listdir())
     yield
     eventually(lambda: not _processes(mark), within=3, what=lambda: f"left: {_processes(mark)}")

@@ -114,6 +114,27 @@ class BootError(ManycoreError):
         return f"no worker could boot: {self.problem}"
 
 
+class ControlError(ManycoreError):
+    """A running server could not be asked for something. Whoever runs it must act.
+
+    Args:
+        place: The control socket, or where it was looked for.
+        problem: What went wrong.
+        remedy: What to do about it.
+        details: The traceback of what failed in the server, if something did.
+    """
+
+    def __init__(self, place: str, problem: str, remedy: str, details: str = "") -> None:
+        super().__init__(place, problem, remedy, details)
+        self.place = place
+        self.problem = problem
+        self.remedy = remedy
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}; {self.remedy}"
+
+
 class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLost says it
     """The supervisor of a server ended without having been asked to.
 

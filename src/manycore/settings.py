@@ -29,6 +29,7 @@ from .base.cpus import cpu_count
 from .errors import SettingsError
 
 PREFIX = "MANYCORE_"
+NO_CONTROL = "none"
 MOST_WORKERS = 500  # more of them spend their time on each other
 FILES = ("manycore.toml", "pyproject.toml")
 
@@ -207,6 +208,38 @@ class ServeSettings:
         remedy="give a number of seconds from 0",
         topic="Stopping",
         text="How long a graceful stop lets open connections go on. Then they are ended.",
+    )
+    reload_overlap: int = _setting(
+        1,
+        _whole(1, MOST_WORKERS),
+        "--reload-overlap",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Reloading",
+        text="How many processes there may be beyond the workers, while a reload replaces them: "
+        "successors that boot, and old workers that drain.",
+    )
+    name: str = _setting(
+        "",
+        str,
+        "-n",
+        "--name",
+        metavar="NAME",
+        remedy="use letters, digits, '.', '-' and '_'",
+        topic="Control",
+        text="What manycore status, reload, scale and stop find the server by. By default its "
+        "process id.",
+    )
+    control_socket: str = _setting(
+        "",
+        str,
+        "--control-socket",
+        metavar="PATH|none",
+        remedy="give a path, or none",
+        topic="Control",
+        text="Where the server can be asked and told things: a Unix socket that only this user "
+        "can use. By default NAME.sock in a directory of this user's own for the command, and "
+        "none for serve and Server.",
     )
     log_level: str = _setting(
         "info",

@@ -47,7 +47,11 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     Signals
       TERM         stops gracefully: what is queued is served, open connections may finish
       INT, QUIT    stops quickly: open connections are ended; a second INT kills at once
-      HUP, USR1, USR2, TTIN, TTOU are ignored, with a line in the log.
+      HUP          reloads: new workers import the code anew, one at a time; then old ones drain
+      TTIN, TTOU   one worker more, one worker fewer
+      USR1, USR2   are ignored, with a line in the log
+
+    A running server is asked and told things by manycore status, reload, scale and stop.
 
     Exit codes
       0  stopped as asked        3  workers could not boot

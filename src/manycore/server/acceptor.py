@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 from typing import Final
@@ -65,6 +66,7 @@ class Acceptor:
         graceful_timeout: Seconds that open connections may go on once it drains.
         row: The worker's row on the board.
         inbox: Signals: TERM drains, QUIT ends.
+        let_go: Called once, when it takes no more connections.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class Acceptor:
         graceful_timeout: float,
         row: memoryview,
         inbox: Inbox,
+        let_go: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
         self._limit = threads
         self._graceful_timeout = graceful_timeout
         self._row = row
         self._inbox = inbox
+        self._let_go = let_go
         self._phase = _Phase.SERVING
         self._deadline: float | None = None  # of draining, or of ending
         self._resume: float | None = None  # when a pause is over
@@ -197,6 +201,8 @@ class Acceptor:
             if self._resume is None and not self._threads.full:
                 del self._listeners[fd]
                 listener.sock.close()
+                if not self._listeners:
+                    self._let_go()
         # a free thread means: go on with the queue, or, when that is empty, look whether all ended
         self._threads.wake_below(self._limit if self._listeners else 1)
 

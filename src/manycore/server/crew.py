@@ -11,11 +11,16 @@ from functools import partial
 
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
+from manycore.errors import ManycoreError
+from manycore.settings import MOST_WORKERS, NO_CONTROL
 from manycore.supervise.events import Failure, Spawn
 from manycore.supervise.handle import Life, Tell
 from manycore.supervise.supervisor import Supervisor
+from manycore.watch import places
+from manycore.watch.control import ControlSocket
 
 from . import worker
+from .control import ServerControl
 from .job import Job
 from .statistics import Column, settle
 
@@ -46,10 +51,25 @@ class ServerCrew:
         self._rows: dict[int, int] = {}  # by the worker's name
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
+        self._socket: ControlSocket | None = None
 
     def begin(self, supervisor: Supervisor) -> None:
-        """The supervisor is about to start the workers."""
-        self._supervisor = supervisor
+        """Opens the control socket, if there shall be one."""
+        path = self._job.settings.control_socket
+        self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
+        if path == NO_CONTROL:
+            return
+        try:
+            name = self._job.settings.name or str(os.getpid())
+            path = path or places.path_of(name)
+            self._socket = ControlSocket(path, supervisor, self._control.handle)
+        except ManycoreError as error:  # serving is what this is for
+            log.warning("there is no control socket: %s", error)
+
+    def close(self) -> None:
+        """Lets go of whoever is connected to the control socket: that says that all has ended."""
+        if self._socket is not None:
+            self._socket.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
@@ -63,6 +83,10 @@ class ServerCrew:
         row[Column.RESTARTS] = self._starts[order.number] - 1
         row[Column.PID] = os.getpid()
         return worker.live(order.number, tell, self._job, self._listeners, row)
+
+    def limit(self, workers: int) -> int:
+        """Keeps the number of workers within what the board has rows for."""
+        return min(max(1, workers), MOST_WORKERS)
 
     def ready(self) -> None:
         """Says so, to people and to whoever waits."""
@@ -79,6 +103,7 @@ class ServerCrew:
 
     def reload_ends(self, generation: int, failure: Failure | None) -> None:
         """Says how a reload went."""
+        self._control.reload_ends(generation, failure)
         if failure is None:
             log.info("reloaded: every worker is of generation %d", generation)
             return
@@ -89,6 +114,7 @@ class ServerCrew:
 
     def stopping(self) -> None:
         """Keeps the queue from growing, so that it can be served to its end."""
+        self._control.stopping()
         for listener in self._listeners:
             listener.refuse_newcomers()
 

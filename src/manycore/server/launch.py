@@ -55,11 +55,13 @@ def run(
         workers=settings.workers,
         graceful_timeout=settings.graceful_timeout,
         boot_timeout=settings.boot_timeout,
+        overlap=settings.reload_overlap,
     )
     crew = ServerCrew(job, listeners, board, announce)
     try:
         failure = Supervisor(crew, policy, owner=owner, private=private).run()
     finally:
+        crew.close()
         for listener in listeners:
             listener.close()
     log.log(logging.DEBUG if failure else logging.INFO, "stopped")

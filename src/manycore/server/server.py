@@ -15,7 +15,7 @@ from manycore.base.board import Board
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError, SettingsError, SupervisorLost
-from manycore.settings import ServeSettings, table
+from manycore.settings import NO_CONTROL, ServeSettings, table
 from manycore.supervise.events import BOOT_TRIES
 
 from . import launch, statistics
@@ -104,6 +104,7 @@ def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSetti
     if unknown:
         remedy = f"the settings are {', '.join(table())}"
         raise SettingsError(min(unknown), "there is no such setting", remedy)
+    settings = {"control_socket": NO_CONTROL} | settings
     addresses: Any = bind if isinstance(bind, str) else tuple(bind)
     return ServeSettings(bind=addresses, **settings)
 

@@ -1,7 +1,7 @@
 """What a server's workers did: the columns of the board, and their reading.
 
-Row 0 is the supervisor's: the sums of the workers that are gone. Each worker writes a row of its own
-while it lives; then the supervisor adds it to row 0 and clears it for another.
+Row 0 is the supervisor's: the sums of the workers that are gone. Each worker writes a row of its
+own while it lives; then the supervisor adds it to row 0 and clears it for another.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from enum import IntEnum
 from typing import Final
 
 from manycore.base.board import Board
+from manycore.settings import MOST_WORKERS
 
-MOST_WORKERS: Final = 500
 _ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
 
 

@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 import traceback
+from functools import partial
 
 from manycore.base import signals
 from manycore.base.sockets import Listener
@@ -14,7 +15,7 @@ from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
-from manycore.supervise.report import ReadyReport
+from manycore.supervise.report import LetGoReport, ReadyReport
 
 from .acceptor import Acceptor
 from .handlers import Handler, adapt
@@ -69,6 +70,7 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
             graceful_timeout=job.settings.graceful_timeout,
             row=row,
             inbox=inbox,
+            let_go=partial(tell, LetGoReport()),
         )
         row[Column.SINCE], row[Column.STATE] = time.monotonic_ns(), State.READY
         tell(ReadyReport())

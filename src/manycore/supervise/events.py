@@ -69,6 +69,13 @@ class BootFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class LetGo:
+    """A worker that was told to drain takes no more work, and finishes what it has."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """A worker's process has ended, or could not be started at all."""
 
@@ -109,6 +116,7 @@ Event: TypeAlias = (
     Begin
     | Booted
     | BootFailed
+    | LetGo
     | Exited
     | StopAsked
     | Interrupted
@@ -164,7 +172,7 @@ class StopBegins:
 
 @dataclass(frozen=True, slots=True)
 class ReloadEnds:
-    """Every place has a worker of this generation, or a successor failed to become one."""
+    """Only workers of this generation take work now, or a successor failed to become one."""
 
     generation: int
     failure: Failure | None

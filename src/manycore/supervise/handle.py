@@ -112,23 +112,20 @@ class WorkerHandle:
         with suppress(ProcessLookupError):
             os.kill(self.pid, _SIGNALS[urgency])
 
-    def read_report(self) -> tuple[Report | None, bool]:
+    def read_reports(self) -> tuple[list[Report], bool]:
         """Reads what the worker reported, without blocking.
 
         Returns:
-            The report, once it is whole, and whether there is nothing more to come.
+            The reports that are whole, and whether more may come.
         """
         try:
             chunk = os.read(self.report, _READ_SIZE)
         except BlockingIOError:
-            return None, False
-        self._received += chunk
-        line, newline, _ = self._received.partition(b"\n")
-        if newline:
-            report = decode(line)
-            self.failed = isinstance(report, Failure)
-            return report, True
-        return None, not chunk
+            return [], True
+        *lines, self._received = (self._received + chunk).split(b"\n")
+        reports = [report for line in lines if (report := decode(line)) is not None]
+        self.failed = self.failed or any(isinstance(report, Failure) for report in reports)
+        return reports, bool(chunk)
 
     def reap(self) -> int | None:
         """Ends what the dead worker left running and takes its exit code.
@@ -167,8 +164,7 @@ def _be_born(
         atexit._clear()  # what the parent registered is the parent's to do  # noqa: SLF001
 
         def tell(message: Report) -> None:
-            with open(report, "wb") as pipe:
-                pipe.write(encode(message))
+            os.write(report, encode(message))  # blocks, if at all, until the parent has read it
 
         code = life(tell)
     except SystemExit as stop:

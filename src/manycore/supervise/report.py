@@ -1,4 +1,4 @@
-"""What a process tells the one that started it, while it boots. Pure.
+"""What a process tells the one that started it. Pure.
 
 One JSON object a line, over a pipe with one writer. A pipe that ends without a line says that the
 process died, and its exit status says how.
@@ -22,13 +22,22 @@ class ReadyReport:
     """The process is ready."""
 
 
-Report: TypeAlias = ReadyReport | Failure
+@dataclass(frozen=True, slots=True)
+class LetGoReport:
+    """The process takes no more work."""
+
+
+Report: TypeAlias = ReadyReport | LetGoReport | Failure
+
+_NEWS: dict[str, Report] = {"ready": ReadyReport(), "let go": LetGoReport()}
 
 
 def encode(report: Report) -> bytes:
     """Writes a report as a line."""
-    if isinstance(report, ReadyReport):
-        return b'{"ready": true}\n'
+    for news, known in _NEWS.items():
+        if report == known:
+            return json.dumps({"news": news}).encode() + b"\n"
+    assert isinstance(report, Failure)
     facts = asdict(report)
     facts["details"] = report.details[-LONGEST_DETAILS:]
     return json.dumps(facts).encode() + b"\n"
@@ -43,8 +52,8 @@ def decode(line: bytes) -> Report | None:
     """
     try:
         facts = json.loads(line)
-        if facts == {"ready": True}:
-            return ReadyReport()
+        if "news" in facts:
+            return _NEWS[facts["news"]]
         texts = {name: str(facts[name]) for name in ("problem", "where", "remedy", "details")}
         return Failure(ExitCode(facts["code"]), **texts)
     except (ValueError, KeyError, TypeError, RecursionError):

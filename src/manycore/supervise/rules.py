@@ -39,6 +39,7 @@ from .events import (
     Failure,
     Finish,
     Interrupted,
+    LetGo,
     Pause,
     Policy,
     ReloadAsked,
@@ -73,6 +74,7 @@ class _Worker:
     stage: Stage = Stage.BOOTING
     told: Urgency = Urgency.NONE
     failure: Failure | None = None  # what it reported of its boot
+    takes_work: bool = True
 
 
 @dataclass(slots=True)
@@ -135,7 +137,7 @@ class Rules:
         times += [place.retry_at for place in self._places.values()]
         return min((time for time in times if time is not None), default=None)
 
-    def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901  # it is a table
+    def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901, PLR0912  # a table
         """Takes in what happened and says what is to be done, in order."""
         if self._finished:
             return []
@@ -148,6 +150,9 @@ class Rules:
             case BootFailed(worker, failure):
                 if worker in self._workers:
                     self._workers[worker].failure = failure
+            case LetGo(worker):
+                if worker in self._workers:
+                    self._workers[worker].takes_work = False
             case Exited(worker, how):
                 actions = self._exited(worker, how, now)
             case StopAsked(urgency):
@@ -260,9 +265,16 @@ class Rules:
                 place.successor = action.worker
                 actions.append(action)
             self._renew.popleft()
-        if self._reloading and all(place.successor is None for place in self._places.values()):
+        if self._reloading and not self._old_code_serves():
             actions += self._end_reload(None)
         return actions
+
+    def _old_code_serves(self) -> bool:
+        """Whether a successor is not ready yet, or a predecessor takes work still."""
+        return any(place.successor is not None for place in self._places.values()) or any(
+            worker.generation < self.generation and worker.takes_work
+            for worker in self._workers.values()
+        )
 
     def _end_reload(self, failure: Failure | None) -> list[Action]:
         self._reloading = False

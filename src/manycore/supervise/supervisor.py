@@ -21,7 +21,7 @@ from manycore.base.lifetime import exit_in_words
 from . import events
 from .events import Event, Failure, Policy, StopAsked, Urgency
 from .handle import Life, WorkerHandle
-from .report import ReadyReport
+from .report import LetGoReport, ReadyReport
 from .rules import Rules
 
 log = logging.getLogger("manycore.supervise")
@@ -43,6 +43,9 @@ class Crew(Protocol):
 
     def life(self, order: events.Spawn) -> Life:
         """Prepares a worker: gives what it does in its own process."""
+
+    def limit(self, workers: int) -> int:
+        """Gives the number of workers, near this one, that there may be."""
 
     def ready(self) -> None:
         """Every worker is ready, for the first time."""
@@ -76,6 +79,7 @@ class Supervisor:
     ) -> None:
         self._crew = crew
         self._rules = Rules(policy)
+        self._wanted = policy.workers
         self._owner = owner
         self._private = [*private, *([] if owner is None else [owner])]
         self._workers: dict[int, WorkerHandle] = {}
@@ -152,7 +156,7 @@ class Supervisor:
             return
         log.debug("worker %d is pid %d", order.number, handle.pid)
         self._workers[order.worker] = handle
-        self.watch(handle.report, lambda: self._read_report(handle))
+        self.watch(handle.report, lambda: self._read_reports(handle))
         self.watch(handle.pidfd, lambda: self._reap(handle))
 
     def watch(self, fd: int, react: Callable[[], None], *, write: bool = False) -> None:
@@ -164,36 +168,61 @@ class Supervisor:
             self._selector.register(fd, event, react)
 
     def unwatch(self, fd: int) -> None:
-        """Ends what `watch` began."""
-        if fd in self._selector.get_map():
+        """Ends what `watch` began; once nothing is waited for any more, there is nothing to end."""
+        if fd in (self._selector.get_map() or ()):
             self._selector.unregister(fd)
 
     def ask(self, event: Event) -> None:
         """Lets the rules decide on an event, after what is being handled now."""
         self._pending.append(event)
 
+    def scale(self, workers: int) -> None:
+        """Changes the number of workers."""
+        self._wanted = workers
+        self.ask(events.ScaleAsked(workers))
+
     @property
     def workers(self) -> int:
         """How many workers there shall be."""
-        return self._rules.workers
+        return self._wanted
+
+    @property
+    def generation(self) -> int:
+        """How many reloads were begun."""
+        return self._rules.generation
+
+    @property
+    def reloading(self) -> bool:
+        """Whether workers are being renewed, or are about to be."""
+        return self._rules.reloading
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop is under way."""
+        return self._rules.urgency > Urgency.NONE
 
     def _selector_fd(self) -> int:
         assert isinstance(self._selector, selectors.EpollSelector)
         return self._selector.fileno()
 
-    def _read_report(self, handle: WorkerHandle) -> None:
+    def _read_reports(self, handle: WorkerHandle) -> None:
         if handle.report not in self._selector.get_map():
-            return  # it was reaped in the same round
-        report, complete = handle.read_report()
-        if complete:
+            return
+        reports, more = handle.read_reports()
+        if not more:
             self.unwatch(handle.report)
-        if isinstance(report, Failure):
-            self._pending.append(events.BootFailed(handle.order.worker, report))
-        elif isinstance(report, ReadyReport):
-            self._pending.append(events.Booted(handle.order.worker))
+        worker = handle.order.worker
+        for report in reports:
+            match report:
+                case Failure():
+                    self._pending.append(events.BootFailed(worker, report))
+                case ReadyReport():
+                    self._pending.append(events.Booted(worker))
+                case LetGoReport():
+                    self._pending.append(events.LetGo(worker))
 
     def _reap(self, handle: WorkerHandle) -> None:
-        self._read_report(handle)
+        self._read_reports(handle)
         self.unwatch(handle.report)
         self.unwatch(handle.pidfd)
         code = handle.reap()
@@ -221,7 +250,7 @@ class Supervisor:
                     self.ask(events.ReloadAsked())
                 case signal.SIGTTIN | signal.SIGTTOU:
                     step = 1 if signum == signal.SIGTTIN else -1
-                    self.ask(events.ScaleAsked(max(1, self.workers + step)))
+                    self.scale(self._crew.limit(self.workers + step))
                 case signal.SIGUSR1:
                     self._crew.reopen_logs()
                 case _:

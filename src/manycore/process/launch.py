@@ -20,9 +20,9 @@ from manycore.base.child import ChildHandle
 if TYPE_CHECKING:
     from .process import Process
 
-START_METHODS: Final = ("template", "fork", "spawn", "forkserver")
-
 _LIFE: Final = "manycore.process.life"
+#: what every child needs, imported in the template once
+_MODULES: Final = (_LIFE, "manycore.process.process")
 
 
 class Popen:
@@ -81,18 +81,6 @@ class Popen:
         self._finalizer()
 
 
-def chosen_method(asked: str | None) -> str:
-    """Gives the start method for a process.
-
-    Raises:
-        ValueError: When there is no such method.
-    """
-    method = asked or "template"
-    if method not in START_METHODS:
-        raise ValueError(f"cannot find a start method {asked!r}; there are {START_METHODS}")
-    return method
-
-
 def start(process: Process, method: str) -> Popen:
     """Starts a process; raises what `Process.start` documents."""
     util._flush_std_streams()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -107,7 +95,7 @@ def start(process: Process, method: str) -> Popen:
     if tracker is not None:
         head, fds = b"t", [*fds, tracker]
     starter = fresh.spawn if method == "spawn" else template.fork
-    modules = (_LIFE, "cloudpickle") if passing.needs_cloudpickle(data) else (_LIFE,)
+    modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(data) else _MODULES
     child = starter(f"{_LIFE}:live", head + data, fds=fds, modules=modules, tied=tied)
     return Popen(child, kills)
 

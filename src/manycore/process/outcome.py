@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from manycore.base import oom
 from manycore.base.birth import HEAD_BYTES
-from manycore.base.child import ChildHandle
 from manycore.base.failures import Failure
 from manycore.base.lifetime import exit_in_words
-from manycore.base.worker_lost import WorkerLost
+
+if TYPE_CHECKING:
+    from manycore.base.child import ChildHandle
+    from manycore.base.worker_lost import WorkerLost
 
 # The byte behind the head of an outcome's message: what the rest of it is.
 VALUE: Final = b"v"  #: what the target returned, as bytes
@@ -43,6 +44,9 @@ class Outcome:
             kind = child.outcome[HEAD_BYTES : HEAD_BYTES + 1]
             if kind != NOTHING:
                 return cls(kind, child.outcome[HEAD_BYTES + 1 :])
+        from manycore.base import oom
+        from manycore.base.worker_lost import WorkerLost  # 15 ms that most programs never need
+
         code = child.wait()
         assert code is not None
         if not child.seen and child.outcome is None:

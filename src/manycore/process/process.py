@@ -8,7 +8,6 @@ the program's exit. How a process starts is in `launch`, what it does then in `l
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import context, util
 from multiprocessing import process as standard
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from manycore.base import birth
 
-from . import launch
+from .methods import chosen_method
 from .outcome import Outcome
 
 if TYPE_CHECKING:
     from manycore.base.facts import ProcessStatistics
 
-START_METHODS: Final = ("template", "fork", "spawn", "forkserver")
+    from . import launch
 
 
 class Process(context.Process):
@@ -64,7 +63,7 @@ class Process(context.Process):
         if group:
             raise AssertionError("group argument must be None for now")
         super().__init__(None, target, name, args, {} if kwargs is None else kwargs, daemon=daemon)
-        self._method = launch.chosen_method(start_method)
+        self._method = chosen_method(start_method)
         self._outcome: Outcome | None = None
 
     def run(self) -> Any:
@@ -93,6 +92,8 @@ class Process(context.Process):
             raise AssertionError("can only start a process object created by current process")
         if birth.is_importing():
             raise RuntimeError(_STARTED_AT_IMPORT)
+        from . import launch  # the child has no use for it
+
         standard._cleanup()
         self._popen = launch.start(self, self._method)
         self._sentinel = self._popen.sentinel
@@ -144,8 +145,7 @@ class Process(context.Process):
             grace: Seconds.
 
         Example:
-            >>> import time
-            >>> with Process(target=time.sleep, args=(60,)) as process:
+            >>>             >>> with Process(target=time.sleep, args=(60,)) as process:
             ...     process.stop()
             >>> process.exitcode
             -15

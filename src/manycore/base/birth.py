@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from . import lifetime
 from .channel import Channel
@@ -153,7 +153,7 @@ def forget_parents_exit_handlers() -> None:
     atexit._clear()  # noqa: SLF001
 
 
-def finish(code: int) -> None:
+def finish(code: int) -> NoReturn:
     """Ends the process as an interpreter would, after the exit handlers registered in it."""
     with suppress(BaseException):  # the exit code says enough
         atexit._run_exitfuncs()  # noqa: SLF001

@@ -103,11 +103,11 @@ class Channel:
             BlockingIOError: When nothing is there, without `wait`.
             OSError: When there was no room for its descriptors.
         """
-        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        how = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
-            data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, flags)
+            data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
-            data, rights, flags = b"", [], 0
+            raise EOFError("the other end of the channel is closed") from None
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])

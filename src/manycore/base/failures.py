@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,14 +76,11 @@ class Failure:
 
     def rebuild(self) -> BaseException:
         """Gives the exception, with the remote traceback as its cause."""
-        error: Any = None
+        error: BaseException = RemoteError(self.type_name, self.arguments, self.text)
         if self.data is not None:
-            try:
-                error = pickle.loads(self.data)  # noqa: S301  # from a process of our own
-            except Exception:
-                error = None
-        if not isinstance(error, BaseException):
-            error = RemoteError(self.type_name, self.arguments, self.text)
+            with suppress(Exception):
+                loaded = pickle.loads(self.data)  # noqa: S301  # from a process of our own
+                error = loaded if isinstance(loaded, BaseException) else error
         error.__cause__ = RemoteTraceback(self.text)
         return error
 

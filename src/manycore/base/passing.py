@@ -11,15 +11,15 @@ Rules:
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import pickle
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from manycore.errors import SendError
 
@@ -89,7 +89,7 @@ def dumps(value: object, cargo: Cargo, *, name: str = "") -> bytes:
 
 def _write(value: object, cargo: Cargo) -> bytes:
     before = context.get_spawning_popen()
-    context.set_spawning_popen(cargo)
+    context.set_spawning_popen(cargo)  # type: ignore[arg-type]
     try:
         try:
             file = io.BytesIO()
@@ -134,6 +134,34 @@ def loads(data: bytes | memoryview, fds: list[int]) -> Any:
     return pickle.loads(data)  # noqa: S301  # from the process that started this one
 
 
+def definitions_of_main() -> dict[str, bytes]:
+    """Writes each function and class of `__main__`, for a child that objects may be sent to later.
+
+    What comes through a queue names its class. A fresh interpreter has none of `__main__`'s, and
+    must not run it to get them. Those that cannot be sent are left out.
+    """
+    found = {}
+    for name, value in list(vars(sys.modules["__main__"]).items()):
+        if isinstance(value, FunctionType | type) and value.__module__ in {"__main__", None}:
+            with suppress(Exception):
+                found[name] = _write_by_value(value)
+    return found
+
+
+def define_in_main(definitions: dict[str, bytes]) -> None:
+    """Gives this process's `__main__` the parent's functions and classes, each when asked for."""
+    main = sys.modules["__main__"]
+
+    def find(name: str) -> Any:
+        if name not in definitions:
+            raise AttributeError(f"module '__main__' has no attribute {name!r}")
+        value = pickle.loads(definitions[name])  # noqa: S301  # from the process that started us
+        setattr(main, name, value)
+        return value
+
+    main.__getattr__ = find  # type: ignore[method-assign]
+
+
 def needs_cloudpickle(data: bytes) -> bool:
     """Whether reading this needs cloudpickle, which takes as long to import as all the rest."""
     return b"cloudpickle" in data
@@ -163,10 +191,9 @@ def _is_findable(module: str) -> bool:
         return False
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
     for finder in sys.meta_path:
-        try:
+        found = None
+        with suppress(Exception):
             found = finder.find_spec(module, path)
-        except Exception:
-            continue
         if found is not None:
             # the same name may lead elsewhere than where ours came from
             return spec is None or found.origin == spec.origin

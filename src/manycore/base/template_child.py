@@ -24,11 +24,10 @@ import warnings
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
 
-from . import birth, lifetime, signals
+from . import birth, identity, lifetime, signals
 from .birth import EXITED, REFUSED, Birth, number_message
 from .channel import Channel, close_all
 from .failures import Failure
-from .titles import set_title
 
 _HANDED_ON: Final = (
     signal.SIGINT,
@@ -94,7 +93,8 @@ class Template:
         if isinstance(request, Birth):
             self._fork(request, fds)
         else:
-            _preload(*request, fds)
+            modules, path = request
+            _preload(modules, path, fds)
         return True
 
     def _fork(self, request: Birth, fds: list[int]) -> None:
@@ -193,5 +193,5 @@ def main(requests: int, parent: int) -> None:
     program = os.pidfd_open(parent)
     if os.getppid() != parent:  # it ended before we looked
         sys.exit()
-    set_title(f"template of {parent}")
+    identity.announce("template", f"of {parent}", parent=parent)
     Template(Channel.of_descriptor(requests), program).run()

@@ -8,17 +8,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 import warnings
-from multiprocessing import resource_tracker, util
+from multiprocessing import process as standard
+from multiprocessing import util
 from typing import TYPE_CHECKING, Final
 
 from manycore.base import birth, family, fresh, lifetime, oom, passing, template
 from manycore.base.channel import Channel
 from manycore.base.child import ChildHandle
 
+from .payload import pack
+
 if TYPE_CHECKING:
     from .process import Process
+
+GRACE_AT_EXIT: Final = 5.0  # seconds for daemon processes that handle SIGTERM; then they are killed
 
 _LIFE: Final = "manycore.process.life"
 #: what every child needs, imported in the template once
@@ -84,20 +90,38 @@ class Popen:
 def start(process: Process, method: str) -> Popen:
     """Starts a process; raises what `Process.start` documents."""
     util._flush_std_streams()  # type: ignore[attr-defined]  # noqa: SLF001
+    _prepare_exit()
     kills = oom.kills()
     tied = process.daemon or birth.is_tied()
     if method == "fork":
         return Popen(_fork(process, tied=tied), kills)
-    cargo = passing.Cargo()
-    data = passing.dumps(process, cargo)
-    head, fds = b"-", cargo.fds
-    tracker = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]  # noqa: SLF001
-    if tracker is not None:
-        head, fds = b"t", [*fds, tracker]
+    payload, fds = pack(process)
     starter = fresh.spawn if method == "spawn" else template.fork
-    modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(data) else _MODULES
-    child = starter(f"{_LIFE}:live", head + data, fds=fds, modules=modules, tied=tied)
+    modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(payload) else _MODULES
+    child = starter(f"{_LIFE}:live", payload, fds=fds, modules=modules, tied=tied)
     return Popen(child, kills)
+
+
+_prepared_in = 0  # the process whose exit is prepared
+
+
+def _prepare_exit() -> None:
+    """Sees to it that daemon processes are gone when multiprocessing joins what is left."""
+    global _prepared_in  # noqa: PLW0603  # it is a fact of the process
+    if _prepared_in != os.getpid():
+        _prepared_in = os.getpid()
+        util.Finalize(None, _end_daemons, exitpriority=0)
+
+
+def _end_daemons() -> None:
+    """At this process's exit: daemon processes get SIGTERM, a moment, and SIGKILL."""
+    popens = [getattr(p, "_popen", None) for p in standard.active_children() if p.daemon]
+    daemons = [popen for popen in popens if isinstance(popen, Popen)]
+    for popen in daemons:
+        popen.terminate()
+    deadline = time.monotonic() + GRACE_AT_EXIT
+    for popen in daemons:
+        popen.end_tree(max(0.0, deadline - time.monotonic()))
 
 
 def _fork(process: Process, *, tied: bool) -> ChildHandle:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, numbers, run
 
 from manycore import Process
 from manycore.base import family, template
+from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, numbers, run
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ class TestStop:
     @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
     @pytest.mark.parametrize("stubborn", [False, True])
     def test_the_whole_tree_ends(self, tmp_path: Path, method: str, *, stubborn: bool) -> None:
-        """stop ends the process and all it started, sessions of their own too."""
+        """Stop ends the process and all it started, sessions of their own too."""
         file = tmp_path / "pids"
         process = Process(
             target=with_programs,
@@ -89,7 +89,7 @@ class TestStop:
         assert process.exitcode == 0
 
     def test_terminate_leaves_the_rest_alone(self, tmp_path: Path) -> None:
-        """terminate and kill mean what they mean in the standard library: the process alone."""
+        """Terminate and kill mean what they mean in the standard library: the process alone."""
         file = tmp_path / "pids"
         process = Process(target=with_programs, args=(str(file),), kwargs={"stubborn": False})
         process.start()
@@ -299,7 +299,7 @@ def in_a_terminal(program: str) -> tuple[int, int]:
     """Runs a program as the foreground job of a terminal of its own; its pid and the terminal."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", textwrap.dedent(program)])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-c", textwrap.dedent(program)])
     return pid, terminal
 
 
@@ -393,9 +393,7 @@ class TestCtrlC:
         pid, terminal = in_a_terminal(program)
         # the group of a session leader is orphaned and cannot be stopped by the terminal
         child = int(read_until(terminal, "up").split()[1])
-        template_pid = next(
-            kin.pid for kin in family.everybody().values() if kin.parent == pid
-        )
+        template_pid = next(kin.pid for kin in family.everybody().values() if kin.parent == pid)
 
         def state(of: int) -> str:
             kin = family.look_at(of)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from process_programs import PATIENCE, eventually
 
 import manycore
 from manycore import Process
 from manycore.base import template
+from process_programs import PATIENCE, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ class TestFace:
         assert multiprocessing.connection.wait([process.sentinel], 0) == [process.sentinel]
 
     def test_join_with_a_timeout(self) -> None:
-        """join returns when its time is up, and the process goes on."""
+        """Join returns when its time is up, and the process goes on."""
         with Process(target=time.sleep, args=(60,)) as process:
             process.join(0.01)
             assert process.is_alive()
@@ -224,9 +224,11 @@ class TestMisuse:
 
     def test_close_while_it_runs(self) -> None:
         """A process that runs cannot be closed."""
-        with Process(target=time.sleep, args=(60,)) as process:
-            with pytest.raises(ValueError, match="while it is still running"):
-                process.close()
+        with (
+            Process(target=time.sleep, args=(60,)) as process,
+            pytest.raises(ValueError, match="while it is still running"),
+        ):
+            process.close()
         process.close()
 
 
@@ -272,14 +274,14 @@ class TestManyAtOnce:
         first = Process(target=int)
         first.start()
         first.join()
-        del first
+        first = Process()
         manycore.active_children()
         before = descriptors()
         for _ in range(20):
             process = Process(target=int)
             process.start()
             process.join()
-        del process
+        process = first = Process()
         assert eventually(lambda: descriptors() <= before)
         assert threading.active_count() == 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
 
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
+_STDERR: Final = 2
 _FD_BYTES: Final = array.array("i").itemsize
 _ROOM: Final = socket.CMSG_SPACE((MOST_DESCRIPTORS + 1) * _FD_BYTES)
 
@@ -56,7 +58,7 @@ class Channel:
     def pair(cls) -> tuple[Channel, Channel]:
         """Makes both ends; each is closed on exec."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return cls(ours), cls(theirs)
+        return cls(_above_standard(ours)), cls(_above_standard(theirs))
 
     @classmethod
     def of_descriptor(cls, fd: int) -> Channel:
@@ -138,6 +140,15 @@ class Channel:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _above_standard(sock: socket.socket) -> socket.socket:
+    """Keeps a channel off the numbers of standard streams, in a program that has closed those."""
+    if sock.fileno() > _STDERR:
+        return sock
+    with sock:
+        fd = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=fd)
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -110,8 +110,12 @@ def _write_by_value(value: object) -> bytes:
     return file.getvalue()
 
 
-def dumps_result(value: object) -> bytes:
+def dumps_result(value: object, *, forked: bool = False) -> bytes:
     """Writes an object on its way back, to a process that has everything this one was sent.
+
+    Args:
+        value: The object.
+        forked: Whether this process is a copy of that one, with the same `__main__`.
 
     Raises:
         SendError: When a part of it cannot be sent.
@@ -119,7 +123,8 @@ def dumps_result(value: object) -> bytes:
     try:
         try:
             file = io.BytesIO()
-            _PlainPickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+            plain = ForkingPickler if forked else _PlainPickler
+            plain(file, pickle.HIGHEST_PROTOCOL).dump(value)
         except Exception:  # by value it may work, or say better why not
             return _write_by_value(value)
         return file.getvalue()
@@ -229,10 +234,17 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
             if hasattr(value, "__self__") and hasattr(value, "__func__"):
                 yield ".__self__", value.__self__
             attributes = getattr(value, "__dict__", None)
-            if isinstance(attributes, dict) and not isinstance(value, type):
+            whole = isinstance(value, type) or hasattr(value, "_semlock")  # a lock of theirs
+            if isinstance(attributes, dict) and not whole:
                 yield from ((f".{key.lstrip('_')}" if key in _OURS else f".{key}", item)
                             for key, item in attributes.items())  # fmt: skip
 
+
+_OF_A_FORK: Final = "SemLock created in a fork context"  # what the standard library says of it
+_OF_A_FORK_IN_WORDS: Final = (
+    "it was made for processes that are forked from this one; make it with "
+    "manycore.Lock(), manycore.Queue() and so on, or start the process with start_method='fork'"
+)
 
 _OURS: Final = frozenset({"_target", "_args", "_kwargs"})  # of a Process: shown as they were given
 
@@ -254,4 +266,6 @@ def _join(name: str, part: str) -> str:
 
 
 def _in_words(error: Exception) -> str:
+    if _OF_A_FORK in str(error):
+        return _OF_A_FORK_IN_WORDS
     return f"{error}" or type(error).__name__

@@ -94,7 +94,7 @@ class TemplateHandle:
                 f"preloading left threads running in the template ({', '.join(threads)}): "
                 "they do not exist in the processes that are forked from it",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def how_it_ended(self) -> str:

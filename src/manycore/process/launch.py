@@ -148,7 +148,7 @@ def _fork(process: Process, *, tied: bool) -> ChildHandle:
             os.close(lifeline)
             if tied:  # others stay in our group, where Ctrl-C finds them
                 birth.be_tied(lifeline_end, tied=True)
-            code = life.run(process, theirs, lifeline_end)
+            code = life.run(process, theirs, lifeline_end, forked=True)
         except BaseException:
             traceback.print_exc()
         finally:

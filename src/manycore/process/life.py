@@ -6,7 +6,9 @@ import atexit
 import pickle
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import util
 from typing import Any, Final
 
@@ -44,8 +46,16 @@ def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int
     return run(process, channel, lifeline)
 
 
-def run(process: Any, channel: Channel, lifeline: int) -> int:
-    """Runs a `Process` object in this process, which is its own; gives the exit code."""
+def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) -> int:
+    """Runs a `Process` object in this process, which is its own; gives the exit code.
+
+    Args:
+        process: The object.
+        channel: To the parent.
+        lifeline: Ends with the parent.
+        forked: Whether this process is a copy of the parent.
+    """
+    dumps = partial(passing.dumps_result, forked=forked)
     identity.announce("process", process.name, parent=process._parent_pid, daemon=process.daemon)  # noqa: SLF001
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
     wrapped = process.run
@@ -57,13 +67,13 @@ def run(process: Any, channel: Channel, lifeline: int) -> int:
             _tell(channel, _code_of(stop), NOTHING, b"")
             raise
         except KeyboardInterrupt as error:
-            _tell(channel, 1, FAILURE, _pack(error))
+            _tell(channel, 1, FAILURE, _pack(error, dumps))
             raise SystemExit(1) from None  # the program tells of it; one traceback is enough
         except BaseException as error:
-            _tell(channel, 1, FAILURE, _pack(error))
+            _tell(channel, 1, FAILURE, _pack(error, dumps))
             raise
         try:
-            kind, data = VALUE, passing.dumps_result(value)
+            kind, data = VALUE, dumps(value)
         except Exception as error:
             kind, data = UNSENDABLE, _pack(error)
         del value
@@ -80,8 +90,8 @@ def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:
         channel.send(number_message(OUTCOME, code) + kind + data)
 
 
-def _pack(error: BaseException) -> bytes:
-    failure = Failure.of(error, dumps=passing.dumps_result, hidden=_OUR_FRAMES)
+def _pack(error: BaseException, dumps: Callable[[Any], bytes] = passing.dumps_result) -> bytes:
+    failure = Failure.of(error, dumps=dumps, hidden=_OUR_FRAMES)
     return pickle.dumps(failure)
 
 

@@ -19,13 +19,12 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from . import lifetime
 from .channel import Channel
-from .segments import read_all
 from .surroundings import Surroundings, take_over
+from .titles import set_title
 
 # The first byte of a message on a child's channel says what it is.
 STARTED: Final = b"s"  #: from the child: it exists; its pid, and its pidfd as a descriptor
@@ -40,8 +39,7 @@ _importing = False
 _tied = False
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(NamedTuple):
     """What a child needs to begin.
 
     Its descriptors travel beside it: channel, lifeline, those of the surroundings, the payload's
@@ -117,14 +115,20 @@ def live(birth: Birth, fds: list[int]) -> int:
     count = len(birth.surroundings.handed)
     borrowed, rest = fds[2 : 2 + count], fds[2 + count :]
     be_tied(lifeline, tied=birth.tied)
-    take_over(birth.surroundings, borrowed)
     report_birth(channel)
-    payload = birth.payload if birth.payload is not None else read_all(rest.pop(0))
+    set_title("process")  # before the environment changes: its memory is what titles are written to
+    take_over(birth.surroundings, borrowed)
+    payload = birth.payload if birth.payload is not None else _read_file(rest.pop(0))
     module, _, function = birth.entry.partition(":")
     signal.pthread_sigmask(signal.SIG_SETMASK, birth.surroundings.mask)
     entry = getattr(importlib.import_module(module), function)
     code: int = entry(payload, channel, lifeline, rest)
     return code
+
+
+def _read_file(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        return file.read()
 
 
 def be_tied(lifeline: int, *, tied: bool) -> None:

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
-from .segments import anonymous_file, read_all
-
 #: bytes that go through the socket itself; several such messages fit into its buffer (208 KiB)
 INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
@@ -87,6 +85,8 @@ class Channel:
         if len(data) <= INLINE_BYTES:
             self._send([_INLINE, data], fds, flags)
             return
+        from .segments import anonymous_file  # what it imports would double a template's start
+
         file = anonymous_file("message", data)
         try:
             self._send([_FILE], [*fds, file], flags)
@@ -120,7 +120,8 @@ class Channel:
             raise EOFError("the other end of the channel is closed")
         if data[:1] == _INLINE:
             return Message(data[1:], fds.tolist())
-        return Message(read_all(fds.pop()), fds.tolist())
+        with open(fds.pop(), "rb") as file:
+            return Message(file.read(), fds.tolist())
 
     def refuse(self) -> None:
         """Makes every later `send` of the other end fail; what was sent can still be received."""

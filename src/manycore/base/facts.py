@@ -66,6 +66,7 @@ def read_statistics(pid: int) -> ProcessStatistics:
         PermissionError: When it is not ours to look at.
 
     Example:
+        >>> import os
         >>> read_statistics(os.getpid()).threads[0].native_id == os.getpid()
         True
     """

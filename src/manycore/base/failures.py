@@ -8,11 +8,9 @@ rebuilt on the other side, because its constructor does not take its own `args` 
 from __future__ import annotations
 
 import pickle
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from manycore.errors import RemoteError
 
@@ -32,8 +30,7 @@ class RemoteTraceback(Exception):  # noqa: N818  # it is no error: it is where t
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """An exception, ready to travel.
 
     Attributes:
@@ -103,6 +100,8 @@ def _safe_repr(value: object) -> str:
 
 
 def _safe_text(error: BaseException, trace: Any) -> str:
+    import traceback  # most processes never fail
+
     try:
         return "".join(traceback.format_exception(type(error), error, trace))
     except Exception:  # a __str__ or __repr__ of the user's may raise anything

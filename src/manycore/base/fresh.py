@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
-import traceback
+import sys
 from collections.abc import Sequence
 
 from manycore.errors import BootError
@@ -84,6 +84,6 @@ def main(fd: int) -> None:
     except (KeyboardInterrupt, BrokenPipeError):
         pass  # the program tells of it, or is gone
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         birth.finish(code)

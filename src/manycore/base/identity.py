@@ -3,14 +3,13 @@
 Guarantees: saying it costs microseconds at a process's and a thread's start and end, and nothing in
 between; the process need not answer, so one that hangs in C code can be looked at too.
 
-A process keeps it in a nameless file, as one line of JSON. Whoever may look into the process finds
-it by its label in `/proc/PID/fd`. The kernel knows a thread by its native id alone; the name and
+A process keeps it in a nameless file, as one line that is a Python literal. Whoever may look into
+the process finds it by its label in `/proc/PID/fd`. The kernel knows a thread by its native id alone; the name and
 Python's ident are known inside only, and are written whenever a thread begins or ends.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from contextlib import suppress
@@ -62,9 +61,11 @@ def read(pid: int) -> dict[str, Any] | None:
 
 
 def _read(path: str) -> dict[str, Any] | None:
+    import ast  # for whoever looks, not for whoever is looked at
+
     for _ in range(_TRIES):
-        with open(path, "rb") as file, suppress(ValueError):
-            facts: dict[str, Any] = json.loads(file.readline())
+        with open(path, errors="replace") as file, suppress(ValueError, SyntaxError):
+            facts: dict[str, Any] = ast.literal_eval(file.readline())
             return facts
     return None
 
@@ -76,7 +77,7 @@ def _write() -> None:
     table = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
     threads = [[t.name, ident, t.native_id] for ident, t in list(table.items())]
     with suppress(OSError, ValueError):  # a full memory must not stop a thread
-        os.pwrite(_fd, json.dumps(_facts | {"threads": threads}).encode() + b"\n", 0)
+        os.pwrite(_fd, f"{_facts | {'threads': threads}!r}\n".encode(), 0)
 
 
 def _forget() -> None:

@@ -19,7 +19,6 @@ import select
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
@@ -28,6 +27,7 @@ from . import birth, identity, lifetime, signals
 from .birth import EXITED, REFUSED, Birth, number_message
 from .channel import Channel, close_all
 from .failures import Failure
+from .titles import set_title
 
 _HANDED_ON: Final = (
     signal.SIGINT,
@@ -52,9 +52,11 @@ class Template:
     Args:
         requests: Where requests come from; its end says that no more will come.
         program: The pidfd of the program.
+        title: What it is called, from its first child on: until then it has no time for that.
     """
 
-    def __init__(self, requests: Channel, program: int) -> None:
+    def __init__(self, requests: Channel, program: int, title: str) -> None:
+        self._title = title
         self._requests = requests
         self._program = program
         self._children: dict[int, Child] = {}
@@ -115,6 +117,9 @@ class Template:
             os.setpgid(pid, pid)
         self._children[pid] = Child(Channel.of_descriptor(fds[0]), request.tied)
         close_all(fds[1:])
+        if self._title:
+            set_title(self._title)
+            self._title = ""
 
     def _become(self, request: Birth, fds: list[int]) -> NoReturn:
         """The child, from fork to exit. Nothing of it may reach the template's code."""
@@ -134,7 +139,7 @@ class Template:
         except BrokenPipeError:
             pass  # whoever asked for this child is gone
         except BaseException:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
         finally:
             birth.finish(code)
 
@@ -194,4 +199,4 @@ def main(requests: int, parent: int) -> None:
     if os.getppid() != parent:  # it ended before we looked
         sys.exit()
     identity.announce("template", f"of {parent}", parent=parent)
-    Template(Channel.of_descriptor(requests), program).run()
+    Template(Channel.of_descriptor(requests), program, f"template of {parent}").run()

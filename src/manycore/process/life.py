@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import pickle
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,6 +15,7 @@ from manycore.base import identity, passing
 from manycore.base.birth import OUTCOME, number_message
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
+from manycore.base.titles import set_title
 
 from .outcome import FAILURE, NOTHING, UNSENDABLE, VALUE
 from .payload import unpack
@@ -39,7 +39,7 @@ def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int
     try:
         process = unpack(payload, fds)
     except BaseException as error:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         _tell(channel, 1, FAILURE, _pack(error))
         return 1
     _reseed()
@@ -57,6 +57,7 @@ def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) 
     """
     dumps = partial(passing.dumps_result, forked=forked)
     identity.announce("process", process.name, parent=process._parent_pid, daemon=process.daemon)  # noqa: SLF001
+    set_title(f"process {process.name}")
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
     wrapped = process.run
 

@@ -157,7 +157,8 @@ class Process(context.Process):
             grace: Seconds.
 
         Example:
-            >>>             >>> with Process(target=time.sleep, args=(60,)) as process:
+            >>> import time
+            >>> with Process(target=time.sleep, args=(60,)) as process:
             ...     process.stop()
             >>> process.exitcode
             -15

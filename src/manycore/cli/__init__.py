@@ -1,10 +1,11 @@
-"""The command: `manycore serve | check | status | reload | scale | stop | version`."""
+"""The command. One file a command, or a few that are one subject; loaded when it is asked for."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -13,22 +14,40 @@ from manycore.base.streams import fill_standard_descriptors
 from manycore.errors import ExitCode, ManycoreError
 from manycore.settings import variable
 
-from .check import check
-from .control import reload, scale, status, stop
-from .serve import serve
-from .version import version
+_HOMES: Final = {
+    "serve": ".serve",
+    "check": ".check",
+    "status": ".control",
+    "reload": ".control",
+    "scale": ".control",
+    "stop": ".control",
+    "ps": ".ps",
+    "version": ".version",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands, in the order in which the help shows them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click asks so
+        """Names them."""
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Loads one: `serve` must not wait for what `ps` needs."""
+        if cmd_name not in _HOMES:
+            return None
+        module = importlib.import_module(_HOMES[cmd_name], __name__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def manycore() -> None:
     """Puts work on every core, and loses none of it.
 
     `manycore COMMAND --help` says what a command does.
     """
-
-
-for _command in (serve, check, status, reload, scale, stop, version):
-    manycore.add_command(_command)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,110 @@
+"""A process's own life: it becomes the `Process` object that its parent sent, and runs it."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing import util
+from typing import Any, Final
+
+from manycore.base import identity, passing
+from manycore.base.birth import OUTCOME, number_message
+from manycore.base.channel import Channel
+from manycore.base.failures import Failure
+from manycore.base.titles import set_title
+
+from .outcome import FAILURE, NOTHING, UNSENDABLE, VALUE
+from .payload import unpack
+
+#: how many frames of a traceback are this module's: they tell the reader nothing
+_OUR_FRAMES: Final = 1
+
+
+def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int:
+    """The entry of a process that was started by the template, or in a fresh interpreter.
+
+    Args:
+        payload: From `pack`.
+        channel: To the parent.
+        lifeline: Ends with the parent.
+        fds: What the object refers to.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        process = unpack(payload, fds)
+    except BaseException as error:
+        sys.excepthook(*sys.exc_info())
+        _tell(channel, 1, FAILURE, _pack(error))
+        return 1
+    _reseed()
+    return run(process, channel, lifeline)
+
+
+def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) -> int:
+    """Runs a `Process` object in this process, which is its own; gives the exit code.
+
+    Args:
+        process: The object.
+        channel: To the parent.
+        lifeline: Ends with the parent.
+        forked: Whether this process is a copy of the parent.
+    """
+    dumps = partial(passing.dumps_result, forked=forked)
+    identity.announce("process", process.name, parent=process._parent_pid, daemon=process.daemon)  # noqa: SLF001
+    set_title(f"process {process.name}")
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
+    wrapped = process.run
+
+    def run_and_tell() -> None:
+        try:
+            value = wrapped()
+        except SystemExit as stop:
+            _tell(channel, _code_of(stop), NOTHING, b"")
+            raise
+        except KeyboardInterrupt as error:
+            _tell(channel, 1, FAILURE, _pack(error, dumps))
+            raise SystemExit(1) from None  # the program tells of it; one traceback is enough
+        except BaseException as error:
+            _tell(channel, 1, FAILURE, _pack(error, dumps))
+            raise
+        try:
+            kind, data = VALUE, dumps(value)
+        except Exception as error:
+            kind, data = UNSENDABLE, _pack(error)
+        del value
+        _tell(channel, 0, kind, data)
+
+    process.__dict__["run"] = run_and_tell
+    code: int = process._bootstrap(parent_sentinel=lifeline)  # noqa: SLF001
+    return code
+
+
+def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:
+    """Delivers the outcome; a parent that is gone, or has closed its end, does not want it."""
+    with suppress(OSError), channel:
+        channel.send(number_message(OUTCOME, code) + kind + data)
+
+
+def _pack(error: BaseException, dumps: Callable[[Any], bytes] = passing.dumps_result) -> bytes:
+    failure = Failure.of(error, dumps=dumps, hidden=_OUR_FRAMES)
+    return pickle.dumps(failure)
+
+
+def _code_of(stop: SystemExit) -> int:
+    if stop.code is None:
+        return 0
+    return stop.code if isinstance(stop.code, int) else 1
+
+
+def _reseed() -> None:
+    """Children of one template must not all draw the same numbers; `random` sees to it itself."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        with suppress(Exception):
+            numpy_random.seed()

@@ -15,20 +15,34 @@ if TYPE_CHECKING:
     from .errors import BootError as BootError
     from .errors import ManycoreError as ManycoreError
     from .errors import SettingsError as SettingsError
+    from .errors import StateClosed as StateClosed
+    from .errors import StateDamaged as StateDamaged
+    from .errors import StateError as StateError
+    from .errors import StateFull as StateFull
+    from .errors import StateRefused as StateRefused
+    from .errors import StateTypeError as StateTypeError
     from .errors import SupervisorLost as SupervisorLost
     from .errors import TargetError as TargetError
     from .server.server import Server as Server
     from .server.server import serve as serve
     from .server.statistics import ServerStatistics as ServerStatistics
     from .server.statistics import WorkerStatistics as WorkerStatistics
+    from .state.manager import Manager as Manager
 
 _HOMES = {
     "BindError": ".errors",
     "BootError": ".errors",
+    "Manager": ".state.manager",
     "ManycoreError": ".errors",
     "Server": ".server.server",
     "ServerStatistics": ".server.statistics",
     "SettingsError": ".errors",
+    "StateClosed": ".errors",
+    "StateDamaged": ".errors",
+    "StateError": ".errors",
+    "StateFull": ".errors",
+    "StateRefused": ".errors",
+    "StateTypeError": ".errors",
     "SupervisorLost": ".errors",
     "TargetError": ".errors",
     "WorkerStatistics": ".server.statistics",
@@ -39,10 +53,17 @@ _HOMES = {
 __all__ = [
     "BindError",
     "BootError",
+    "Manager",
     "ManycoreError",
     "Server",
     "ServerStatistics",
     "SettingsError",
+    "StateClosed",
+    "StateDamaged",
+    "StateError",
+    "StateFull",
+    "StateRefused",
+    "StateTypeError",
     "SupervisorLost",
     "TargetError",
     "WorkerStatistics",

@@ -1,0 +1,243 @@
+"""The manager: where state is made, found by name, and ended."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Self
+
+from manycore.errors import StateError
+
+from . import home, proxy
+from .home import Durability
+from .mappings import DictProxy, Namespace, as_items
+from .mappings import prepare as prepare_items
+from .scalars import ArrayProxy, Counter, ValueProxy, array_of, value_bytes
+from .sequences import DequeProxy, ListProxy
+from .sequences import prepare as prepare_values
+from .sets import SetProxy
+from .encoding import encode_key
+from .store import Store, store_at, store_of, transaction
+
+
+class Manager:
+    """State that processes share, without a process that manages it.
+
+    Args:
+        path: A directory to keep it in: it survives restarts. None: a private one in memory, which
+            ends with this process.
+        max_size: The most bytes that its file may have. None: as large as the filesystem lets it.
+        durability: What survives what. "process" (the default): everything that was committed
+            survives the death of any process. "power": a power cut too; every commit waits for the
+            disk.
+
+    Raises:
+        StateRefused: The directory is another user's, or open to others, or not ours.
+        StateFull: There is no room for `max_size`.
+
+    Example:
+        >>> with Manager() as manager:
+        ...     found = manager.list()
+        ...     found.append(111)
+        ...     print(found)
+        [111]
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        max_size: int | None = None,
+        durability: Durability | None = None,
+    ) -> None:
+        _check_arguments(path, max_size, durability)
+        if path is None:
+            place = home.create_private(max_size)
+        else:
+            place = home.open_lasting(path, max_size, durability)
+        self._store = store_of(place)
+        proxy.sweep_orphans(self._store)
+
+    @classmethod
+    def _attach(cls, path: str) -> Manager:
+        manager = cls.__new__(cls)
+        manager._store = store_at(path)
+        return manager
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Manager._attach, (self.path,)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        return f"<Manager {self.path}>"
+
+    @property
+    def path(self) -> str:
+        """The directory."""
+        return self._store.home.path
+
+    def start(self, initializer: Any = None, initargs: Any = ()) -> None:
+        """Does nothing: there is no process to start. Here so that old programs run unchanged."""
+
+    def shutdown(self) -> None:
+        """Ends the use of the state by this process; private state is removed with it.
+
+        Proxies raise `StateClosed` from now on. Other processes keep what they have open until they
+        end, and find nothing when they begin.
+        """
+        self._store.close()
+
+    close = shutdown
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Makes all that the block does to containers of this manager happen at once, or not at all.
+
+        When the block raises, or its process is killed, nothing of it has happened. Every other
+        writer waits meanwhile, and the block must not wait for any of them.
+
+        Example:
+            >>> with Manager() as manager:
+            ...     accounts = manager.dict(ann=100, bob=0)
+            ...     with manager.transaction():
+            ...         accounts["ann"] -= 30
+            ...         accounts["bob"] += 30
+            ...     accounts.copy()
+            {'ann': 70, 'bob': 30}
+        """
+        return transaction(self._store)
+
+    def delete(self, name: str) -> bool:
+        """Removes the container of a name and all it holds; says whether there was one."""
+        entry = proxy.find(self._store, name)
+        if entry is None:
+            return False
+        proxy.remove(self._store, entry.number)
+        return True
+
+    def list(self, *args: Any, name: str | None = None) -> ListProxy:
+        """Gives the list of a name, or makes one.
+
+        Args:
+            args: A name, if it is text; and what a new list begins with.
+            name: The name, where that reads better.
+        """
+        name, args = _named(name, args, most=1)
+        data = prepare_values(self._store, *args) if args else []
+        return proxy.create(self._store, ListProxy, name, {}, data)
+
+    def dict(self, *args: Any, **kwargs: Any) -> DictProxy:
+        """Gives the dict of a name, or makes one.
+
+        Args:
+            args: A name, if it is text; and what a new dict begins with, as `dict` takes it.
+            kwargs: Items, as `dict` takes them.
+        """
+        name, args = _named(None, args, most=1)
+        items = prepare_items(self._store, as_items(args, kwargs))
+        return proxy.create(self._store, DictProxy, name, {}, items)
+
+    def set(self, *args: Any, name: str | None = None) -> SetProxy:
+        """Gives the set of a name, or makes one.
+
+        Args:
+            args: A name, if it is text; and what a new set begins with.
+            name: The name, where that reads better.
+        """
+        name, args = _named(name, args, most=1)
+        items = {
+            key: exact for item in (args[0] if args else ()) for key, exact in [encode_key(item)]
+        }
+        return proxy.create(self._store, SetProxy, name, {}, items)
+
+    def deque(self, *args: Any, maxlen: int | None = None, name: str | None = None) -> DequeProxy:
+        """Gives the deque of a name, or makes one.
+
+        Args:
+            args: A name, if it is text; and what a new deque begins with.
+            maxlen: How many items it holds at most.
+            name: The name, where that reads better.
+        """
+        name, args = _named(name, args, most=2)
+        if len(args) > 1:
+            maxlen = args[1]
+        if maxlen is not None and maxlen < 0:
+            raise ValueError("maxlen must be non-negative")
+        data = prepare_values(self._store, args[0]) if args else []
+        if maxlen is not None:
+            data = data[max(0, len(data) - maxlen) :]
+        return proxy.create(self._store, DequeProxy, name, {"maxlen": maxlen}, data)
+
+    def Namespace(self, *args: Any, **kwargs: Any) -> Namespace:  # noqa: N802  # the usual name
+        """Gives the namespace of a name, or makes one, with attributes to begin with."""
+        name, args = _named(None, args, most=0)
+        items = prepare_items(self._store, kwargs)
+        return proxy.create(self._store, Namespace, name, {}, items)
+
+    def Value(  # noqa: N802  # the usual name
+        self,
+        typecode: Any,
+        value: Any,
+        lock: bool = True,
+        *,
+        name: str | None = None,  # noqa: ARG002, FBT001, FBT002
+    ) -> ValueProxy:
+        """Gives the value of a name, or makes one.
+
+        Args:
+            typecode: Kept, and not enforced, as the standard library's manager has it.
+            value: What a new one holds.
+            lock: Ignored, as there.
+            name: The name.
+        """
+        data = value_bytes(self._store, value)
+        return proxy.create(self._store, ValueProxy, name, {"typecode": typecode}, data)
+
+    def Array(  # noqa: N802  # the usual name
+        self,
+        typecode: str,
+        sequence: Any,
+        lock: bool = True,
+        *,
+        name: str | None = None,  # noqa: ARG002, FBT001, FBT002
+    ) -> ArrayProxy:
+        """Gives the array of a name, or makes one.
+
+        Args:
+            typecode: As `array.array` takes it.
+            sequence: The numbers of a new one, or how many zeros.
+            lock: Ignored, as in the standard library's manager.
+            name: The name.
+        """
+        numbers = array_of(typecode, sequence)
+        return proxy.create(self._store, ArrayProxy, name, {"typecode": typecode}, numbers)
+
+    def counter(self, name: str | None = None, value: int = 0) -> Counter:
+        """Gives the counter of a name, or makes one that begins with a value."""
+        return proxy.create(self._store, Counter, name, {}, value)
+
+
+def _check_arguments(path: Any, max_size: Any, durability: Any) -> None:
+    where = "Manager" if path is None else str(path)
+    if durability not in {None, "process", "power"}:
+        raise StateError(
+            where, f"durability={durability!r} is neither", 'give "process" or "power"'
+        )
+    if path is None and durability == "power":
+        raise StateError(where, "what is in memory cannot survive a power cut", "give a path")
+    if max_size is not None and (
+        isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < home.SMALLEST_SIZE
+    ):
+        raise StateError(where, f"max_size={max_size!r} is too small", f"from {home.SMALLEST_SIZE}")
+
+
+def _named(name: str | None, args: Any, *, most: int) -> tuple[str | None, Any]:
+    """Takes the name off positional arguments; text is always a name."""
+    if name is None and args and isinstance(args[0], str):
+        name, args = args[0], args[1:]
+    if len(args) > most:
+        raise TypeError(f"at most {most} arguments and a name were expected, not {len(args)}")
+    return name, args

@@ -1,0 +1,161 @@
+"""Room for what will be written.
+
+The file is mapped whole, and sparse: LMDB writes into the mapping, and if the filesystem has no page
+left at that moment, the kernel ends the process with SIGBUS. So pages are asked for before they are
+written (posix_fallocate, which fails with ENOSPC instead), always further than one transaction can
+reach. How far it can reach is estimated from above:
+
+* an operation touches a few records, and each of them a path from the root with its splits;
+* records that are put in bulk take at most 2.2 times their bytes, and copies of what they touch;
+* the list of free pages that a commit writes is at most 1/512 of the file, and may be copied.
+
+LMDB copies pages and never overwrites what a reader can see, so even removing needs some room: the
+last of it is kept for that.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from typing import Any, Final
+
+from manycore.errors import StateFull
+
+from .home import Home
+
+_OPERATION: Final = 256 << 10  # bytes: 64 pages, 4 records with a path and its splits each
+_SLACK: Final = 1 << 20  # bytes that stay ready for the list of free pages
+_SLACK_SHARE: Final = 64  # and this part of the file
+SMALL: Final = 16 << 10  # bytes of records that an operation's room covers without being asked
+_GROWTH: Final = 8  # the file is extended by an eighth at a time
+_LEAST_STEP: Final = 1 << 20  # bytes
+_LARGEST_STEP: Final = 64 << 20  # bytes
+
+# where a meta page keeps the number of the last used page, in units of 8 bytes: behind a header of
+# 16 bytes, magic, version, address, size and two trees of 48 bytes (MDB_meta in LMDB 0.9's mdb.c)
+_LAST_PAGE: Final = 17
+
+
+class Space:
+    """What of the file may be written.
+
+    A transaction's needs are counted from its beginning, and never down.
+
+    Args:
+        home: Where the file is.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._watched = home.durability == "process"  # else it is written by `write`, which fails
+        self._reserved = 0  # bytes that the filesystem has promised
+        self._spent = 0  # bytes that the open transaction may use
+        self._low = 0  # when the last used page is beyond this one, there is not much left
+        self._fd = -1
+        self._map: mmap.mmap | None = None
+        self._meta = memoryview(b"")
+        self._page = 4096
+        self._second = 0
+        self._env: Any = None
+
+    def start(self, env: Any) -> None:
+        """Begins to watch the file of an environment that is open."""
+        self._env = env
+        self._page = env.stat()["psize"]
+        self._second = self._page // 8 + _LAST_PAGE
+        self._fd = os.open(self._home.data, os.O_RDWR | os.O_CLOEXEC)
+        self._map = mmap.mmap(self._fd, 2 * self._page, prot=mmap.PROT_READ)
+        self._meta = memoryview(self._map).cast("Q")
+        self._reserved = 0
+        self._low = -1 if self._watched else self._home.map_size
+
+    def stop(self) -> None:
+        """Lets go of the file."""
+        self._env = None
+        if self._map is not None:
+            self._meta.release()
+            self._map.close()
+            self._map = None
+            os.close(self._fd)
+
+    def used(self) -> int:
+        """Gives how many bytes of the file have been used so far, at the last commit."""
+        return (max(self._meta[_LAST_PAGE], self._meta[self._second]) + 1) * self._page
+
+    def is_low(self) -> bool:
+        """Whether a transaction that begins now must ask for room."""
+        self._spent = _OPERATION
+        meta, low = self._meta, self._low
+        return meta[_LAST_PAGE] > low or meta[self._second] > low
+
+    def begin(self, txn: Any) -> bool:
+        """Asks for the room of one operation. False: it may only remove things.
+
+        Raises:
+            StateFull: Not even that.
+        """
+        return self._ask(txn)
+
+    def more(self, txn: Any) -> bool:
+        """Counts another operation of the same transaction; as `begin`."""
+        self._spent += _OPERATION
+        return self._ask(txn)
+
+    def need(self, txn: Any, size: int) -> None:
+        """Asks for the room of records that are about to be put.
+
+        Raises:
+            StateFull: When `max_size` or the filesystem does not let the file grow.
+        """
+        self._spent += (size << 1) + (size >> 2)
+        if self._watched:
+            self._ask(txn, size)
+
+    def _ask(self, txn: Any, size: int | None = None) -> bool:
+        used = self.used()
+        wanted = used + self._spent + _slack(used)
+        if wanted <= self._reserved or not self._watched:
+            return True
+        ceiling = self._home.map_size
+        self._env.reader_check()  # pages that only the dead could see can be used again
+        problem = "the filesystem is full"
+        if wanted > ceiling:
+            wanted = ceiling
+            problem = self._limit_problem(txn, size or 0)
+        step = min(max(wanted // _GROWTH, _LEAST_STEP), _LARGEST_STEP)
+        extended = self._extend(min(wanted + step, ceiling)) or self._extend(wanted)
+        if extended and (not problem or wanted < ceiling):
+            return True
+        if size is not None or self._reserved < used + _OPERATION:
+            raise StateFull(
+                self._home.path, problem, "remove something, or give it another path or max_size"
+            )
+        return False
+
+    def _limit_problem(self, txn: Any, size: int) -> str:
+        """Near `max_size` free pages are used again; LMDB itself never goes beyond its map."""
+        stat = txn.stat()
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        limit = self._home.max_size or self._home.map_size
+        return f"max_size={limit} is reached" if pages * self._page + size > limit else ""
+
+    def _extend(self, end: int) -> bool:
+        if end <= self._reserved:
+            return True
+        try:
+            os.posix_fallocate(self._fd, self._reserved, end - self._reserved)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise
+            return False
+        self._reserved = end
+        # so that `used + _OPERATION + _slack(used)` fits
+        self._low = (end - _OPERATION - _SLACK) * _SLACK_SHARE // (
+            _SLACK_SHARE + 1
+        ) // self._page - 1
+        return True
+
+
+def _slack(used: int) -> int:
+    return _SLACK + used // _SLACK_SHARE

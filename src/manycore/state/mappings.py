@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -48,7 +48,7 @@ class DictProxy(Proxy):
         self._times = self._number + _TIMES
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the items that a new dict begins with."""
         writing.txn.put(number + META, _EMPTY)
         if begin and begin[0]:
@@ -419,9 +419,9 @@ class Namespace(Proxy):
         self._dict = DictProxy(self._store, self._number, self._name, facts)
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the attributes that a new namespace begins with."""
-        DictProxy.fill(writing, number, facts, *begin)
+        DictProxy.fill(writing, number, *begin)
 
     def __getattribute__(self, name: str) -> Any:
         # every public name is the user's, `name` and `delete` too

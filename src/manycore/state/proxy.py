@@ -13,7 +13,7 @@ from manycore.errors import ManycoreError, StateClosed, StateTypeError
 
 from . import identity
 from .encoding import PROTOCOL, dumps
-from .store import Store, Writing, scan, store_at
+from .store import Store, Writing, store_at
 
 ID_BYTES: Final = 6
 REGISTRY: Final = bytes(ID_BYTES)  # what is known of the containers themselves
@@ -25,6 +25,7 @@ LONGEST_NAME: Final = 400  # bytes; the store's keys have at most 511
 
 META: Final = b"\x00"  # behind a container's number: what it knows of itself
 ITEMS: Final = b"\x01"  # what it holds
+ROWS: Final = b"\x05"  # who waits for it: see gates.py
 
 Facts = dict[str, Any]
 KINDS: dict[str, type[Proxy]] = {}
@@ -85,7 +86,7 @@ class Proxy:
         return {}
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes what a new container begins with; inside the transaction that makes it."""
         raise NotImplementedError
 
@@ -197,7 +198,7 @@ def create(store: Store, cls: type[_P], name: str | None, facts: Facts, *begin: 
         txn.put(_BY_ID + number, pickle.dumps((cls.kind, name, owner, facts)))
         if name is not None:
             txn.put(_BY_NAME + name.encode(), number)
-        cls.fill(writing, number, facts, *begin)
+        cls.fill(writing, number, *begin)
     if name is None:
         key = (store.home.path, number)
         ownership = _Ownership(store, number)
@@ -236,6 +237,9 @@ def remove(store: Store, number: bytes) -> None:
         name = _entry(number, value).name
         if name is not None:
             txn.delete(_BY_NAME + name.encode())
+        from .gates import ring_rows  # gates builds on proxies
+
+        ring_rows(store.home.gates, txn, number + ROWS)  # who waits for it learns that it is gone
         erase(txn, number)
 
 

@@ -11,7 +11,6 @@ from .encoding import dumps, loads
 from .proxy import ITEMS, META, Facts, Proxy, keep_proxies
 from .sequences import as_index
 from .span import position_key
-from .space import SMALL
 from .store import Writing, transaction
 
 _CHUNK: Final = 512  # numbers in one record of an array: reading one costs a copy of its chunk
@@ -39,7 +38,7 @@ class ValueProxy(Proxy):
         return {"typecode": self._typecode}
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the value that a new one begins with."""
         writing.need(len(begin[0]))
         writing.txn.put(number + META, begin[0])
@@ -92,7 +91,7 @@ class Counter(Proxy):
     kind: ClassVar[str] = "counter"
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes what a new counter begins with."""
         writing.txn.put(number + META, b"%x" % begin[0])
 
@@ -157,7 +156,7 @@ class ArrayProxy(Proxy):
         return {"typecode": self._typecode}
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the numbers that a new array begins with."""
         numbers: array.array[Any] = begin[0]
         writing.need(len(numbers) * numbers.itemsize)
@@ -223,7 +222,7 @@ class ArrayProxy(Proxy):
             if len(numbers) != length:
                 raise ValueError(f"an array of {length} numbers cannot become {len(numbers)}")
             with self._store.writing:
-                self.fill(self._store.writing, self._number, {}, numbers)
+                self.fill(self._store.writing, self._number, numbers)
 
 
 def value_bytes(store: Any, value: Any) -> bytes:

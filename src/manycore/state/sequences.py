@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Final, Self, overload
 
 from .encoding import dumps, loads
 from .proxy import ITEMS, META, Facts, Proxy, erase, keep_proxies
-from .span import FACTS, MIDDLE, POSITION, Span, position_key
 from .space import SMALL
+from .span import FACTS, MIDDLE, POSITION, Span, position_key
 from .store import Store, Writing, scan, transaction
 
 _OVERHEAD: Final = 48  # bytes of a record besides its value
@@ -27,7 +27,7 @@ class _Sequence(Proxy):
     _noun: ClassVar[str] = "sequence"
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the items that a new one begins with."""
         data = begin[0] if begin else []
         put_all(writing, number + ITEMS, 0, data)

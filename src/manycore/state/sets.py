@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final
 
 from .encoding import decode_key, encode_key
-from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase
+from .proxy import ID_BYTES, ITEMS, META, Proxy, erase
 from .store import Writing, transaction
 
 _COUNT = struct.Struct(">Q")
@@ -31,7 +31,7 @@ class SetProxy(Proxy):
     kind: ClassVar[str] = "set"
 
     @classmethod
-    def fill(cls, writing: Writing, number: bytes, facts: Facts, *begin: Any) -> None:
+    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the items that a new set begins with."""
         writing.txn.put(number + META, _COUNT.pack(0))
         _put(writing, number, begin[0] if begin else {})

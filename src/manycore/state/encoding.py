@@ -20,6 +20,7 @@ from typing import Any, Final
 from manycore.base import codec
 
 LONGEST: Final = 480  # bytes of a key: LMDB takes 511, and containers put a prefix before them
+SHORT: Final = LONGEST // 4  # characters of a text that fits, whatever they are
 PROTOCOL: Final = 5
 _DOUBLE = struct.Struct(">d")
 _LENGTH = struct.Struct(">I")
@@ -41,9 +42,9 @@ def dumps(value: object) -> bytes:
         return codec.dumps(value)
 
 
-def loads(data: bytes) -> Any:
-    """Reads what `dumps` wrote; bytes that stand behind the pickle are ignored."""
-    return pickle.loads(data)  # noqa: S301  # from a file that nobody else can write: see home.py
+#: reads what `dumps` wrote, from a file that nobody else can write (see home.py); bytes that stand
+#: behind the pickle are ignored. The builtin itself: a function around it would cost as much again
+loads: Final = pickle.loads
 
 
 def encode_key(key: Any) -> tuple[bytes, bytes | None]:
@@ -59,7 +60,7 @@ def encode_key(key: Any) -> tuple[bytes, bytes | None]:
         (True, True)
     """
     kind = type(key)
-    if kind is str and len(key) <= LONGEST // 4:
+    if kind is str and len(key) <= SHORT:
         try:
             return b"s" + key.encode(), None
         except UnicodeEncodeError:  # a lone surrogate: a file's name, say

@@ -190,6 +190,13 @@ def ring(proxy: Proxy, txn: Any, reason: bytes, most: int = EVERYBODY) -> int:
     return ring_rows(proxy._store.home.gates, txn, rows, most)  # noqa: SLF001
 
 
+def anybody_waits(proxy: Proxy, txn: Any) -> bool:
+    """Whether there is a row, for any reason."""
+    rows = proxy._number + ROWS  # noqa: SLF001
+    cursor = txn.cursor()
+    return bool(cursor.set_range(rows)) and bool(cursor.key().startswith(rows))
+
+
 def ring_rows(gates: str, txn: Any, rows: bytes, most: int = EVERYBODY) -> int:
     """Wakes those whose rows begin so, and removes these."""
     woken = 0

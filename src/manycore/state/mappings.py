@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from .encoding import decode_key, dumps, encode_key, loads
+from .encoding import SHORT, decode_key, dumps, encode_key, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies, read_meta
 from .records import TAIL, expiry, is_expired, order, original, pack
 from .space import SMALL
@@ -41,11 +41,12 @@ class DictProxy(Proxy):
         [('ann', 32), ('bob', 27)]
     """
 
-    __slots__ = ("_times",)
+    __slots__ = ("_texts", "_times")
     kind: ClassVar[str] = "dict"
 
     def _use(self, facts: Facts) -> None:
         self._times = self._number + _TIMES
+        self._texts = self._items + b"s"  # what the keys of text begin with
 
     @classmethod
     def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
@@ -55,7 +56,11 @@ class DictProxy(Proxy):
             put_items(writing, number, begin[0])
 
     def __getitem__(self, key: Any) -> Any:
-        record = self._store.get(self._items + encode_key(key)[0])
+        # a short text key is encoded here: this is what dicts are used for
+        if type(key) is str and len(key) <= SHORT and key.isascii():
+            record = self._store.get(self._texts + key.encode())
+        else:
+            record = self._store.get(self._items + encode_key(key)[0])
         if record is None or (record[-1] > 1 and is_expired(record, time.time())):
             return self._missing(key)
         return loads(record)
@@ -68,10 +73,15 @@ class DictProxy(Proxy):
         name, exact = encode_key(key)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing:
-            if len(data) > SMALL or writing.short:
+        with writing as txn:
+            if writing.short or len(data) > SMALL:
                 writing.need(len(data))
-            put_item(writing, self._number, name, data, exact)
+            record = self._items + name
+            old = txn.get(record)
+            if old is not None and not old[-1]:  # as usual: it is there, and nothing is special
+                txn.put(record, data + old[-TAIL:])
+            else:
+                put_item(writing, self._number, name, data, exact)
 
     def __delitem__(self, key: Any) -> None:
         self._take(key)
@@ -324,9 +334,6 @@ def put_item(
     txn = writing.txn
     key = number + ITEMS + name
     old = txn.get(key)
-    if old is not None and old[-1] <= 1 and expires is None:  # the usual way
-        txn.put(key, data + old[-TAIL:] if not old[-1] else pack(data, order(old), original(old)))
-        return
     meta = read_meta(txn, number)
     count, timed = _COUNTS.unpack(meta)
     if old is None or is_expired(old, time.time()):

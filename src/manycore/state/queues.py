@@ -18,7 +18,7 @@ from manycore.errors import StateError
 
 from . import identity
 from .encoding import loads
-from .gates import Blocked, ring, wait
+from .gates import Blocked, anybody_waits, ring, wait
 from .heap import push, take
 from .locks import seconds
 from .proxy import ID_BYTES, META, Facts, Proxy
@@ -28,7 +28,8 @@ from .store import Writing, scan
 
 _TAKEN: Final = b"\x02"  # behind the number: items that wait to be acknowledged
 _NOT_EMPTY, _NOT_FULL, _ALL_DONE = b"g", b"p", b"j"
-_COUNTS = struct.Struct(">QQQ")  # items, unfinished tasks, items to be acknowledged
+# items, unfinished tasks, items to be acknowledged, and whether anybody may be waiting
+_COUNTS = struct.Struct(">QQQ?")
 _LOOK_AFTER: Final = 1.0  # seconds between looks for dead takers, while there are other items
 
 
@@ -119,7 +120,7 @@ class Queue(Proxy):
     def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes a queue that is empty."""
         del begin
-        writing.txn.put(number + META, _COUNTS.pack(0, 0, 0))
+        writing.txn.put(number + META, _COUNTS.pack(0, 0, 0, False))
 
     @property
     def maxsize(self) -> int:
@@ -162,6 +163,13 @@ class Queue(Proxy):
         Raises:
             Empty: There was none.
         """
+        if not ack:  # as usual: there is an item, and nothing is special
+            with self._store.writing as txn:
+                size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
+                if size and not taken and not awaited:
+                    data = self._take(txn, size)[1]
+                    txn.put(self._meta, _COUNTS.pack(size - 1, unfinished, 0, awaited))
+                    return loads(data)
         limit = _limit(block, timeout)
         taken = wait(self, lambda txn, dead: self._try_get(txn, dead, ack=ack), limit)
         if isinstance(taken, Blocked):
@@ -179,10 +187,11 @@ class Queue(Proxy):
             ValueError: More often than there were items.
         """
         with self._store.writing as txn:
-            size, unfinished, taken = _COUNTS.unpack(self._meta_in(txn))
+            size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
             if not unfinished:
                 raise ValueError("task_done() called too many times")
-            self._finish(txn, size, unfinished, taken)
+            ended = _ALL_DONE if unfinished == 1 else b""
+            self._save(txn, size, unfinished - 1, taken, awaited, ended)
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until every item that was put has been dealt with.
@@ -196,8 +205,8 @@ class Queue(Proxy):
 
         def attempt(txn: Any, dead: frozenset[bytes]) -> bool | Blocked:
             del dead
-            unfinished = _COUNTS.unpack(self._meta_in(txn))[1]
-            return Blocked(_ALL_DONE) if unfinished else True
+            counts = _COUNTS.unpack(self._meta_in(txn))
+            return self._blocked(txn, counts, _ALL_DONE) if counts[1] else True
 
         return wait(self, attempt, seconds(timeout)) is True
 
@@ -226,54 +235,80 @@ class Queue(Proxy):
             data = txn.pop(key)
             if data is None:
                 raise StateError(self._label(), "the item was put back", "it may be done twice")
-            size, unfinished, taken = _COUNTS.unpack(self._meta_in(txn))
-            if not put_back:
-                self._finish(txn, size, unfinished, taken - 1)
+            size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
+            if put_back:
+                self._restore(txn, key, data)
+                self._save(txn, size + 1, unfinished, taken - 1, awaited, _NOT_EMPTY)
                 return
-            self._restore(txn, key, data)
-            txn.put(self._meta, _COUNTS.pack(size + 1, unfinished, taken - 1))
-            ring(self, txn, _NOT_EMPTY)
+            left = max(0, unfinished - 1)
+            self._save(txn, size, left, taken - 1, awaited, b"" if left else _ALL_DONE)
 
     def _try_put(self, txn: Any, data: bytes) -> bool | Blocked:
-        if _COUNTS.unpack(self._meta_in(txn))[0] >= self._maxsize:
-            return Blocked(_NOT_FULL)
+        counts = _COUNTS.unpack(self._meta_in(txn))
+        if counts[0] >= self._maxsize:
+            return self._blocked(txn, counts, _NOT_FULL)
         self._put(txn, data)
         return True
 
     def _put(self, txn: Any, data: bytes) -> None:
         writing = self._store.writing
-        if len(data) > SMALL or writing.short:
+        if writing.short or len(data) > SMALL:
             writing.need(len(data))
-        size, unfinished, taken = _COUNTS.unpack(self._meta_in(txn))
+        meta = txn.get(self._meta)
+        if meta is None:
+            raise self._gone()
+        size, unfinished, taken, awaited = _COUNTS.unpack(meta)
         self._add(txn, size, data)
-        txn.put(self._meta, _COUNTS.pack(size + 1, unfinished + 1, taken))
-        ring(self, txn, _NOT_EMPTY)
+        if awaited:
+            self._save(txn, size + 1, unfinished + 1, taken, awaited, _NOT_EMPTY)
+        else:
+            txn.put(self._meta, _COUNTS.pack(size + 1, unfinished + 1, taken, awaited))
 
     def _try_get(self, txn: Any, dead: frozenset[bytes], *, ack: bool) -> _Taken | Blocked:
-        size, unfinished, taken = _COUNTS.unpack(self._meta_in(txn))
+        counts = _COUNTS.unpack(self._meta_in(txn))
+        size, unfinished, taken, awaited = counts
         if taken and (dead or (size and time.monotonic() > self._looked + _LOOK_AFTER)):
             returned = self._return_items(txn, dead)
             size, taken = size + returned, taken - returned
-            if returned:
-                txn.put(self._meta, _COUNTS.pack(size, unfinished, taken))
         if not size:
-            return Blocked(_NOT_EMPTY, self._takers(txn) if taken else ())
+            return self._blocked(txn, counts, _NOT_EMPTY, self._takers(txn) if taken else ())
         key, data = self._take(txn, size)
         if ack:
             key = self._number + _TAKEN + self._store.writing.order() + key[ID_BYTES + 1 :]
             if len(data) > SMALL:
                 self._store.writing.need(len(data))
             txn.put(key, identity.mine() + data)
-        txn.put(self._meta, _COUNTS.pack(size - 1, unfinished, taken + ack))
-        if self._maxsize > 0:
-            ring(self, txn, _NOT_FULL)
+        if awaited:
+            # an item that came back may be one of several: the others may look too
+            ended = _NOT_FULL + (_NOT_EMPTY if size > 1 else b"")
+            self._save(txn, size - 1, unfinished, taken + ack, awaited, ended)
+        else:
+            txn.put(self._meta, _COUNTS.pack(size - 1, unfinished, taken + ack, awaited))
         return _Taken(key, data)
 
-    def _finish(self, txn: Any, size: int, unfinished: int, taken: int) -> None:
-        left = max(0, unfinished - 1)
-        txn.put(self._meta, _COUNTS.pack(size, left, taken))
-        if not left:
-            ring(self, txn, _ALL_DONE)
+    def _save(
+        self,
+        txn: Any,
+        size: int,
+        unfinished: int,
+        taken: int,
+        awaited: bool,
+        ended: bytes,  # noqa: FBT001
+    ) -> None:
+        """Writes the counts, and wakes those whose reason to wait has ended."""
+        if awaited:
+            for reason in ended:
+                ring(self, txn, bytes((reason,)))
+            awaited = anybody_waits(self, txn)
+        txn.put(self._meta, _COUNTS.pack(size, unfinished, taken, awaited))
+
+    def _blocked(
+        self, txn: Any, counts: tuple[Any, ...], reason: bytes, watched: tuple[bytes, ...] = ()
+    ) -> Blocked:
+        """Says that somebody may be waiting from now on, so that the others look."""
+        if not counts[3]:
+            txn.put(self._meta, _COUNTS.pack(*counts[:3], True))  # noqa: FBT003
+        return Blocked(reason, watched)
 
     def _add(self, txn: Any, size: int, data: bytes) -> None:
         del size

@@ -1,7 +1,8 @@
 """List and deque.
 
 An item is a record under its position (see `span`): appending, popping at either end and reading by
-index touch one of them; inserting and deleting in the middle move the shorter side.
+index touch one of them; inserting and deleting in the middle move the shorter side. Where a list
+begins and ends, and so how long it is, is where its records do.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from itertools import islice
 from typing import Any, ClassVar, Final, Self, overload
 
 from .encoding import dumps, loads
-from .proxy import ITEMS, META, Facts, Proxy, erase, keep_proxies
+from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies
 from .space import SMALL
-from .span import FACTS, MIDDLE, POSITION, Span, position_key
+from .span import FIRST, POSITION, Span, position_key
 from .store import Store, Writing, scan, transaction
 
 _OVERHEAD: Final = 48  # bytes of a record besides its value
@@ -23,25 +24,30 @@ _OVERHEAD: Final = 48  # bytes of a record besides its value
 class _Sequence(Proxy):
     """What lists and deques have in common."""
 
-    __slots__ = ()
+    __slots__ = ("_end",)
     _noun: ClassVar[str] = "sequence"
+
+    def _use(self, facts: Facts) -> None:
+        del facts
+        self._end = self._number + bytes((ITEMS[0] + 1,))
 
     @classmethod
     def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
         """Writes the items that a new one begins with."""
         data = begin[0] if begin else []
         put_all(writing, number + ITEMS, 0, data)
-        writing.txn.put(number + META, Span(0, len(data)).pack())
+        writing.txn.put(number + META, b"")
 
     def __len__(self) -> int:
-        return Span.parse(self._read_meta()).length
+        with self._store.reading() as txn:
+            return self._span(txn).length
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [loads(data) for data in self._raw()[index]]
         index = as_index(index, self._noun)
         with self._store.reading() as txn:
-            position = Span.parse(self._meta_in(txn)).index(index)
+            position = self._span(txn).index(index)
             data = None if position is None else txn.get(self._items + position_key(position))
         if data is None:
             raise IndexError(f"{self._noun} index out of range")
@@ -54,7 +60,7 @@ class _Sequence(Proxy):
         with writing as txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
-            position = Span.parse(self._meta_in(txn)).index(index)
+            position = self._span(txn).index(index)
             if position is None:
                 raise IndexError(f"{self._noun} assignment index out of range")
             txn.put(self._items + position_key(position), data)
@@ -81,34 +87,39 @@ class _Sequence(Proxy):
         with writing as txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
-            meta = txn.get(self._meta)
-            if meta is None:
+            cursor = txn.cursor()
+            if cursor.set_range(self._end):
+                cursor.prev()
+            else:
+                cursor.last()
+            last = cursor.key()
+            if last.startswith(self._items):
+                end = last[ID_BYTES + 1 :]
+                txn.put(self._items + POSITION.pack(POSITION.unpack(end)[0] + 1), data)
+            elif last == self._meta:
+                txn.put(self._items + FIRST, data)
+            else:
                 raise self._gone()
-            start, length = FACTS.unpack(meta)  # spelled out: this is what lists are used for
-            txn.put(self._items + POSITION.pack(start + length + MIDDLE), data)
-            txn.put(self._meta, FACTS.pack(start, length + 1))
 
     def extend(self, values: Iterable[Any]) -> None:
         """Adds every item of an iterable at the end, in one transaction."""
         data = prepare(self._store, values)
         writing = self._store.writing
         with writing as txn:
-            span = Span.parse(self._meta_in(txn))
+            span = self._span(txn)
             put_all(writing, self._items, span.end, data)
-            txn.put(self._meta, Span(span.start, span.length + len(data)).pack())
 
     def insert(self, index: int, value: Any) -> None:
         """Puts an item before an index; moves the shorter side of the list by one."""
         data = self._dumps(value)
         writing = self._store.writing
         with writing as txn:
-            span, shift, free = Span.parse(self._meta_in(txn)).insert(as_index(index, self._noun))
+            span, shift, free = self._span(txn).insert(as_index(index, self._noun))
             moved = self._read(txn, shift.positions)
             writing.need(len(data) + sum(map(len, moved)) + _OVERHEAD * len(moved))
             for position, item in zip(shift.positions, moved, strict=True):
                 txn.put(self._items + position_key(position + shift.by), item)
             txn.put(self._items + position_key(free), data)
-            txn.put(self._meta, span.pack())
 
     def pop(self, index: int = -1) -> Any:
         """Removes an item, by default the last, and gives it.
@@ -132,7 +143,6 @@ class _Sequence(Proxy):
         with self._store.writing as txn:
             self._meta_in(txn)
             erase(txn, self._items)
-            txn.put(self._meta, Span(0, 0).pack())
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """Gives the index of the first item that equals a value.
@@ -167,7 +177,7 @@ class _Sequence(Proxy):
         """Removes one item, and gives its record."""
         writing = self._store.writing
         with writing as txn:
-            span = Span.parse(self._meta_in(txn))
+            span = self._span(txn)
             position = span.index(index)
             if position is None:
                 raise IndexError(problem if span.length else f"pop from empty {self._noun}")
@@ -177,8 +187,21 @@ class _Sequence(Proxy):
             for at, item in zip(shift.positions, moved, strict=True):
                 txn.put(self._items + position_key(at + shift.by), item)
             txn.delete(self._items + position_key(last))
-            txn.put(self._meta, span.pack())
         return data
+
+    def _span(self, txn: Any) -> Span:
+        """Finds where the list begins and ends."""
+        cursor = txn.cursor()
+        if cursor.set_range(self._items):
+            first = cursor.key()
+            if first.startswith(self._items):
+                if cursor.set_range(self._end):
+                    cursor.prev()
+                else:
+                    cursor.last()
+                return Span.between(first[ID_BYTES + 1 :], cursor.key()[ID_BYTES + 1 :])
+        self._meta_in(txn)
+        return Span(0, 0)
 
     def _read(self, txn: Any, positions: range) -> list[bytes]:
         if len(positions) == 0:
@@ -202,7 +225,7 @@ class _Sequence(Proxy):
             function(after)
             writing = self._store.writing
             with writing as txn:
-                start = Span.parse(self._meta_in(txn)).start
+                start = self._span(txn).start
                 changed = [
                     (position, item)
                     for position, item in enumerate(after)
@@ -213,7 +236,6 @@ class _Sequence(Proxy):
                     txn.put(self._items + position_key(start + position), item)
                 for position in range(len(after), len(before)):
                     txn.delete(self._items + position_key(start + position))
-                txn.put(self._meta, Span(start, len(after)).pack())
 
 
 class ListProxy(_Sequence):
@@ -302,6 +324,7 @@ class DequeProxy(_Sequence):
     _noun: ClassVar[str] = "deque"
 
     def _use(self, facts: Facts) -> None:
+        super()._use(facts)
         self._maxlen: int | None = facts["maxlen"]
 
     def _facts(self) -> Facts:
@@ -341,7 +364,7 @@ class DequeProxy(_Sequence):
         data = prepare(self._store, values)
         writing = self._store.writing
         with writing as txn:
-            span = Span.parse(self._meta_in(txn))
+            span = self._span(txn)
             put_all(writing, self._items, span.end, data)
             self._fit(txn, Span(span.start, span.length + len(data)), left=True)
 
@@ -350,7 +373,7 @@ class DequeProxy(_Sequence):
         data = prepare(self._store, values)[::-1]
         writing = self._store.writing
         with writing as txn:
-            span = Span.parse(self._meta_in(txn))
+            span = self._span(txn)
             put_all(writing, self._items, span.start - len(data), data)
             longer = Span(span.start - len(data), span.length + len(data))
             self._fit(txn, longer, left=False)
@@ -401,8 +424,6 @@ class DequeProxy(_Sequence):
         first = span.start if left else span.end - surplus
         for position in range(first, first + surplus):
             txn.delete(self._items + position_key(position))
-        start = span.start + (surplus if left else 0)
-        txn.put(self._meta, Span(start, span.length - surplus).pack())
 
 
 def as_index(index: Any, noun: str) -> int:

@@ -40,7 +40,10 @@ _LAST_PAGE: Final = 17
 class Space:
     """What of the file may be written.
 
-    A transaction's needs are counted from its beginning, and never down.
+    A transaction's needs are counted from its beginning, and never down. One that begins looks at
+    a few numbers itself, since every operation does: it sets `spent` to 0, and when one of `last_pages[one]` and
+    `last_pages[two]`, the last used page by either of the file's two meta pages, is above `low`, it
+    calls `begin`.
 
     Args:
         home: Where the file is.
@@ -50,44 +53,38 @@ class Space:
         self._home = home
         self._watched = home.durability == "process"  # else it is written by `write`, which fails
         self._reserved = 0  # bytes that the filesystem has promised
-        self._spent = 0  # bytes that the open transaction may use
-        self._low = 0  # when the last used page is beyond this one, there is not much left
+        self.spent = 0  # bytes that the open transaction may use beyond its first operation
+        self.low = 0  # when the last used page is beyond this one, there is not much left
         self._fd = -1
         self._map: mmap.mmap | None = None
-        self._meta = memoryview(b"")
+        self.last_pages = memoryview(b"")
         self._page = 4096
-        self._second = 0
+        self.one = self.two = _LAST_PAGE
         self._env: Any = None
 
     def start(self, env: Any) -> None:
         """Begins to watch the file of an environment that is open."""
         self._env = env
         self._page = env.stat()["psize"]
-        self._second = self._page // 8 + _LAST_PAGE
+        self.two = self._page // 8 + _LAST_PAGE
         self._fd = os.open(self._home.data, os.O_RDWR | os.O_CLOEXEC)
         self._map = mmap.mmap(self._fd, 2 * self._page, prot=mmap.PROT_READ)
-        self._meta = memoryview(self._map).cast("Q")
+        self.last_pages = memoryview(self._map).cast("Q")
         self._reserved = 0
-        self._low = -1 if self._watched else self._home.map_size
+        self.low = -1 if self._watched else self._home.map_size
 
     def stop(self) -> None:
         """Lets go of the file."""
         self._env = None
         if self._map is not None:
-            self._meta.release()
+            self.last_pages.release()
             self._map.close()
             self._map = None
             os.close(self._fd)
 
     def used(self) -> int:
         """Gives how many bytes of the file have been used so far, at the last commit."""
-        return (max(self._meta[_LAST_PAGE], self._meta[self._second]) + 1) * self._page
-
-    def is_low(self) -> bool:
-        """Whether a transaction that begins now must ask for room."""
-        self._spent = _OPERATION
-        meta, low = self._meta, self._low
-        return meta[_LAST_PAGE] > low or meta[self._second] > low
+        return (max(self.last_pages[_LAST_PAGE], self.last_pages[self.two]) + 1) * self._page
 
     def begin(self, txn: Any) -> bool:
         """Asks for the room of one operation. False: it may only remove things.
@@ -99,7 +96,7 @@ class Space:
 
     def more(self, txn: Any) -> bool:
         """Counts another operation of the same transaction; as `begin`."""
-        self._spent += _OPERATION
+        self.spent += _OPERATION
         return self._ask(txn)
 
     def need(self, txn: Any, size: int) -> None:
@@ -108,13 +105,13 @@ class Space:
         Raises:
             StateFull: When `max_size` or the filesystem does not let the file grow.
         """
-        self._spent += (size << 1) + (size >> 2)
+        self.spent += (size << 1) + (size >> 2)
         if self._watched:
             self._ask(txn, size)
 
     def _ask(self, txn: Any, size: int | None = None) -> bool:
         used = self.used()
-        wanted = used + self._spent + _slack(used)
+        wanted = used + _OPERATION + self.spent + _slack(used)
         if wanted <= self._reserved or not self._watched:
             return True
         ceiling = self._home.map_size
@@ -151,7 +148,7 @@ class Space:
             return False
         self._reserved = end
         # so that `used + _OPERATION + _slack(used)` fits
-        self._low = (end - _OPERATION - _SLACK) * _SLACK_SHARE // (
+        self.low = (end - _OPERATION - _SLACK) * _SLACK_SHARE // (
             _SLACK_SHARE + 1
         ) // self._page - 1
         return True

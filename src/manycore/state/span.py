@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-FACTS = struct.Struct(">qQ")
 POSITION = struct.Struct(">Q")
 MIDDLE: Final = 1 << 63  # positions are stored from here on, so that they sort as bytes
+FIRST: Final = POSITION.pack(MIDDLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,10 @@ class Span:
     length: int
 
     @classmethod
-    def parse(cls, data: bytes) -> Span:
-        """Reads what `pack` wrote."""
-        return cls(*FACTS.unpack(data))
-
-    def pack(self) -> bytes:
-        """Writes it."""
-        return FACTS.pack(self.start, self.length)
+    def between(cls, first: bytes, last: bytes) -> Span:
+        """Gives the span of a list by its first and last positions, as `position_key` wrote them."""
+        start = POSITION.unpack(first)[0]
+        return cls(start - MIDDLE, POSITION.unpack(last)[0] - start + 1)
 
     @property
     def end(self) -> int:

@@ -241,11 +241,16 @@ class Writing:
         self.lock.acquire()
         try:
             if self.txn is None:
-                self.txn = self.begin(None, None, True)
+                self.txn = txn = self.begin(None, None, True)
                 self.serial = 0
-                self.short = self._space.is_low() and not self._space.begin(self.txn)
-            else:
-                self._join()
+                space = self._space
+                space.spent = 0
+                low, last_pages = space.low, space.last_pages
+                if last_pages[space.one] > low or last_pages[space.two] > low:
+                    self.short = not space.begin(txn)
+                self.busy = True
+                return txn
+            self._join()
             self.busy = True
         except BaseException as error:
             self._undo_beginning()
@@ -260,12 +265,14 @@ class Writing:
         self.busy = False
         try:
             if not self.grouped:
-                txn, self.txn = self.txn, None
+                txn = self.txn
+                self.txn = None
+                self.short = False
                 if kind is None:
                     txn.commit()
                     return
                 txn.abort()
-            elif isinstance(error, lmdb.Error | StateFull):
+            elif isinstance(error, (lmdb.Error, StateFull)):
                 self.doomed = error
         except lmdb.Error as failure:
             raise translate(failure, self._home) from failure

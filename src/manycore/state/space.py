@@ -25,6 +25,9 @@ from manycore.errors import StateFull
 from .home import Home
 
 _OPERATION: Final = 256 << 10  # bytes: 64 pages, 4 records with a path and its splits each
+_PUT: Final = 64 << 10  # bytes: what an operation's small records may add to what is there
+_LEAST: Final = 128 << 10  # bytes that removing something needs
+_METADATA: Final = 64 << 10  # bytes of a file's blocks that may be the filesystem's own
 _SLACK: Final = 1 << 20  # bytes that stay ready for the list of free pages
 _SLACK_SHARE: Final = 64  # and this part of the file
 SMALL: Final = 16 << 10  # bytes of records that an operation's room covers without being asked
@@ -71,7 +74,7 @@ class Space:
         self._map = mmap.mmap(self._fd, 2 * self._page, prot=mmap.PROT_READ)
         self.last_pages = memoryview(self._map).cast("Q")
         self._reserved = 0
-        self.low = -1 if self._watched else self._home.map_size
+        self.low = -1
 
     def stop(self) -> None:
         """Lets go of the file."""
@@ -106,52 +109,67 @@ class Space:
             StateFull: When `max_size` or the filesystem does not let the file grow.
         """
         self.spent += (size << 1) + (size >> 2)
-        if self._watched:
-            self._ask(txn, size)
+        self._ask(txn, size)
 
     def _ask(self, txn: Any, size: int | None = None) -> bool:
         used = self.used()
         wanted = used + _OPERATION + self.spent + _slack(used)
-        if wanted <= self._reserved or not self._watched:
+        if wanted <= self._reserved:
             return True
-        ceiling = self._home.map_size
         self._env.reader_check()  # pages that only the dead could see can be used again
-        problem = "the filesystem is full"
+        ceiling = self._home.map_size
         if wanted > ceiling:
-            wanted = ceiling
-            problem = self._limit_problem(txn, size or 0)
+            return self._ask_at_limit(txn, used, size)
         step = min(max(wanted // _GROWTH, _LEAST_STEP), _LARGEST_STEP)
-        extended = self._extend(min(wanted + step, ceiling)) or self._extend(wanted)
-        if extended and (not problem or wanted < ceiling):
+        if self._extend(min(wanted + step, ceiling)) or self._extend(wanted):
             return True
-        if size is not None or self._reserved < used + _OPERATION:
-            raise StateFull(
-                self._home.path, problem, "remove something, or give it another path or max_size"
-            )
-        return False
+        return self._refuse(used, size)
 
-    def _limit_problem(self, txn: Any, size: int) -> str:
+    def _ask_at_limit(self, txn: Any, used: int, size: int | None) -> bool:
         """Near `max_size` free pages are used again; LMDB itself never goes beyond its map."""
+        ceiling = self._home.map_size
+        if not self._extend(ceiling):
+            return self._refuse(used, size)
         stat = txn.stat()
         pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        limit = self._home.max_size or self._home.map_size
-        return f"max_size={limit} is reached" if pages * self._page + size > limit else ""
+        limit = self._home.max_size or ceiling - self._home.map_size // 8
+        if pages * self._page + self.spent + _PUT <= limit:
+            return True
+        if size is None:
+            return False
+        raise StateFull(
+            self._home.path, f"max_size={limit} is reached", "remove something, or allow more"
+        )
+
+    def _refuse(self, used: int, size: int | None) -> bool:
+        """The filesystem is full: what is promised already may do to remove things."""
+        if size is None and used + _LEAST <= self._reserved:
+            return False
+        raise StateFull(
+            self._home.path, "the filesystem is full", "free some room, or use another path"
+        )
 
     def _extend(self, end: int) -> bool:
         if end <= self._reserved:
             return True
-        try:
-            os.posix_fallocate(self._fd, self._reserved, end - self._reserved)
-        except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                raise
-            return False
+        if self._watched:
+            try:
+                os.posix_fallocate(self._fd, self._reserved, end - self._reserved)
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                    raise
+                # what another process was promised, or this one before it opened the file
+                end = min(os.fstat(self._fd).st_blocks * 512 - _METADATA, end - 1)
+                self._promise(max(self._reserved, end))
+                return False
+        self._promise(end)
+        return True
+
+    def _promise(self, end: int) -> None:
         self._reserved = end
         # so that `used + _OPERATION + _slack(used)` fits
-        self.low = (end - _OPERATION - _SLACK) * _SLACK_SHARE // (
-            _SLACK_SHARE + 1
-        ) // self._page - 1
-        return True
+        free = (end - _OPERATION - _SLACK) * _SLACK_SHARE // (_SLACK_SHARE + 1)
+        self.low = free // self._page - 1
 
 
 def _slack(used: int) -> int:

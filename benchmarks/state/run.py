@@ -3,8 +3,8 @@
     python benchmarks/state/run.py            # minutes
     python benchmarks/state/run.py --quick    # a look
 
-Each figure is the median of the rounds: the time from the first operation of any process to the last
-of all, divided by the number of operations.
+Each figure is the median of the rounds: the time from the first operation of any process to the
+last of all, divided by the number of operations.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Any], Operation, int, float]] = {
 }
 
 
-def worker(
-    operation: Operation, box: Any, times: int, start: Any, ready: Any, spans: Any
-) -> None:
+def worker(operation: Operation, box: Any, times: int, start: Any, ready: Any, spans: Any) -> None:
     operation(box, 100)  # connections, environments, caches: not what is measured
     ready.release()
     start.wait()
@@ -97,7 +95,7 @@ def measure(operation: Operation, box: Any, times: int, processes: int) -> float
     for process in workers:
         process.join()
         assert process.exitcode == 0
-    wall = max(end for _, end in taken) - min(begun for begun, _ in taken)
+    wall: float = max(end for _, end in taken) - min(begun for begun, _ in taken)
     return wall / (times * processes) * 1e6
 
 
@@ -168,15 +166,20 @@ def sizes(most: int) -> None:
             with manycore.Manager() as manager:
                 box = manager.dict()
                 items = {f"key-{number}": make(number) for number in range(keys)}
-                pickled = sum(len(pickle.dumps(k, 5)) + len(pickle.dumps(v, 5)) for k, v in items.items())
+                pickled = sum(
+                    len(pickle.dumps(k, 5)) + len(pickle.dumps(v, 5)) for k, v in items.items()
+                )
                 for first in range(0, keys, 10_000):
                     names = list(items)[first : first + 10_000]
                     box.update({name: items[name] for name in names})
                 step = max(1, keys // 20_000)
-                probes = [f"key-{n * 7919 % keys}" for n in range(0, keys * (20_000 // keys + 1), step)]
+                probes = [
+                    f"key-{n * 7919 % keys}" for n in range(0, keys * (20_000 // keys + 1), step)
+                ]
                 probes = probes[:20_000]
-                get_time = timed(lambda name: box[name], probes)
-                set_time = timed(lambda name: box.__setitem__(name, items[name]), probes)
+                get_time = timed(box.__getitem__, probes)
+                values = [items[name] for name in probes]
+                set_time = timed(box.__setitem__, probes, values)
                 used = os.stat(Path(manager.path) / "data.mdb").st_blocks * 512
             times[keys] = get_time, set_time
             print(
@@ -190,14 +193,14 @@ def sizes(most: int) -> None:
         )
 
 
-def timed(function: Callable[[str], Any], names: list[str]) -> float:
+def timed(function: Callable[..., Any], *names: list[Any]) -> float:
     """Microseconds a call; the best of three passes."""
     best = float("inf")
     for _ in range(3):
         begun = time.perf_counter()
-        for name in names:
-            function(name)
-        best = min(best, (time.perf_counter() - begun) / len(names) * 1e6)
+        for arguments in zip(*names, strict=True):
+            function(*arguments)
+        best = min(best, (time.perf_counter() - begun) / len(names[0]) * 1e6)
     return best
 
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from state_support import Child, children, cpu_seconds, eventually, is_sleeping
 
 from manycore import Manager, StateClosed, StateError
 from manycore.state.gates import waiting
+from state_support import Child, children, cpu_seconds, eventually, is_sleeping
 
 Start = Callable[..., Child]
 
@@ -37,9 +37,7 @@ def hold_for_ever(lock: object, held: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
-def test_a_killed_holder_frees_its_lock_at_once(
-    manager: Manager, start: Start, kind: str
-) -> None:
+def test_a_killed_holder_frees_its_lock_at_once(manager: Manager, start: Start, kind: str) -> None:
     """Who waits is woken by the kernel, takes over, and is told from whom."""
     lock, held = getattr(manager, kind)(), manager.Event()
     holder = start(hold_for_ever, lock, held)
@@ -65,7 +63,7 @@ def test_a_chain_of_waiters_survives_the_death_of_each(manager: Manager, start: 
 
     line = [start(take_and_stay) for _ in range(5)]
     for taken in range(1, 5):
-        eventually(lambda taken=taken: len(turns) == taken)
+        eventually(lambda: len(turns) == taken)  # noqa: B023  # asked at once
         next(one for one in line if one.pid == turns[-1]).kill()
     eventually(lambda: len(turns) == 5)
     assert len(set(turns)) == 5
@@ -210,7 +208,12 @@ def test_a_full_queue_makes_writers_wait(manager: Manager, start: Start) -> None
 def test_a_writer_exits_without_its_reader(manager: Manager, start: Start) -> None:
     """However much it put: nothing waits for a pipe to drain."""
     jobs = manager.Queue()
-    start(lambda: [jobs.put(b"x" * 100_000) for _ in range(50)]).join()
+
+    def put() -> None:
+        for _ in range(50):
+            jobs.put(b"x" * 100_000)
+
+    start(put).join()
     assert jobs.qsize() == 50
 
 
@@ -297,7 +300,7 @@ def test_notify_wakes_so_many_of_the_living(manager: Manager, start: Start) -> N
     line = []
     for name in range(3):
         line.append(start(wait, name))
-        eventually(lambda name=name: waiting(turn) == name + 1)
+        eventually(lambda: waiting(turn) == name + 1)  # noqa: B023  # asked at once
     line[0].kill()
     with turn:
         turn.notify()
@@ -327,7 +330,12 @@ def test_a_barrier_opens_for_all_and_breaks_for_all(manager: Manager, start: Sta
 
     victim = start(meet)
     eventually(lambda: barrier.n_waiting == 1)
-    other = start(lambda: pytest.raises(threading.BrokenBarrierError, barrier.wait, 10.0))
+
+    def meet_in_vain() -> None:
+        with pytest.raises(threading.BrokenBarrierError):
+            barrier.wait(10.0)
+
+    other = start(meet_in_vain)
     eventually(lambda: barrier.n_waiting == 2)
     victim.kill()
     other.join()
@@ -364,7 +372,12 @@ def test_every_subscriber_gets_every_message(manager: Manager, start: Start) -> 
 def test_who_waits_for_a_container_that_is_deleted_is_told(manager: Manager, start: Start) -> None:
     """It is woken, and gets `StateClosed`."""
     jobs = manager.Queue("jobs")
-    waiter = start(lambda: pytest.raises(StateClosed, jobs.get, timeout=10.0))
+
+    def get_in_vain() -> None:
+        with pytest.raises(StateClosed):
+            jobs.get(timeout=10.0)
+
+    waiter = start(get_in_vain)
     eventually(lambda: waiting(jobs) == 1)
     manager.delete("jobs")
     waiter.join()

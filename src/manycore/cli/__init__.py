@@ -1,4 +1,4 @@
-"""The command: `manycore serve | check | version`. One command a file, each short."""
+"""The command: `manycore serve | check | state | version`. One command a file, each short."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from manycore.settings import variable
 
 from .check import check
 from .serve import serve
+from .state import state
 from .version import version
 
 
@@ -25,7 +26,7 @@ def manycore() -> None:
     """
 
 
-for _command in (serve, check, version):
+for _command in (serve, check, state, version):
     manycore.add_command(_command)
 
 

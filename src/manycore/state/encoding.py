@@ -73,7 +73,7 @@ def encode_key(key: Any) -> tuple[bytes, bytes | None]:
     return name, None if exact else dumps(key)
 
 
-def decode_key(name: bytes, original: bytes | None = None) -> Any:
+def decode_key(name: bytes, original: bytes | None = None) -> Any:  # noqa: PLR0911  # a kind, a line
     """Reads what `encode_key` wrote."""
     if original is not None:
         return loads(original)
@@ -98,7 +98,7 @@ def decode_key(name: bytes, original: bytes | None = None) -> Any:
     raise ValueError(f"{name!r} is no key")
 
 
-def _canonical(key: Any) -> tuple[bytes, bool]:
+def _canonical(key: Any) -> tuple[bytes, bool]:  # noqa: PLR0911  # a kind, a line
     """Gives a key's bytes, and whether they tell its type too."""
     kind = type(key)
     if key is None:
@@ -128,8 +128,8 @@ def _is_plain(key: Any, builtin: type) -> bool:
     kind = type(key)
     return kind is builtin or (
         isinstance(key, builtin)
-        and kind.__eq__ is builtin.__eq__  # type: ignore[comparison-overlap]
-        and kind.__hash__ is builtin.__hash__  # type: ignore[comparison-overlap]
+        and kind.__eq__ is builtin.__eq__
+        and kind.__hash__ is builtin.__hash__
     )
 
 

@@ -3,8 +3,9 @@
 Rules:
 
 1. The store is the truth; a byte in a pipe only says "look again". One too many costs a look.
-2. Every wait has a pipe of its own, which only its thread reads. Who waits opens it first; then, in
-   one writing transaction, sees that it must wait, empties the pipe, and leaves a row that names it.
+2. Every wait has a pipe of its own, which only its thread reads. Who waits opens it first; then,
+   in one writing transaction, sees that it must wait, empties the pipe, and leaves a row with
+   its name.
 3. Who ends the reason does so in one writing transaction, and there removes the rows and writes a
    byte into each of their pipes. Transactions follow one another: a row is seen by whoever ends the
    reason after it was left, and who looks after that does not wait.

@@ -1,9 +1,9 @@
 """Where a manager's files live, whose they are, and when they go.
 
-Guarantees: a private directory is removed by the process that made it, when that ends in good order,
-and otherwise by the next manager that starts; never while its maker lives or any process has it
-open. A directory is used only if it is ours, and nobody else can write to it. Nothing is read from
-a file before that is known.
+Guarantees: a private directory is removed by the process that made it, when that ends in good
+order, and otherwise by the next manager that starts; never while its maker lives or any process has
+it open. A directory is used only if it is ours, and nobody else can write to it. Nothing is read
+from a file before that is known.
 
 Two independent signs must agree before anything is swept: the maker's identity in the directory's
 name is dead, and its `held` file, on which every user has a shared flock, can be locked.
@@ -102,7 +102,6 @@ def open_lasting(path: str, max_size: int | None, durability: Durability | None)
         raise StateError(
             path, f"it was made with max_size={home.max_size}", "open it with the same"
         )
-    _check_boot(home)
     return home
 
 
@@ -112,6 +111,7 @@ def attach(path: str) -> Home:
     Raises:
         StateClosed: There is none any more.
         StateRefused: It is not ours.
+        StateDamaged: The machine stopped while it was in use, and the file did not survive.
     """
     _check_owner(path)
     try:
@@ -123,7 +123,10 @@ def attach(path: str) -> Home:
         raise StateRefused(path, f"it cannot be read ({error})", "give another path") from None
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise StateRefused(path, "another version of manycore made it", "give another path")
-    return Home(path=path, **facts)
+    home = Home(path=path, **facts)
+    if not home.private:
+        _check_boot(home)
+    return home
 
 
 def hold(home: Home) -> int:
@@ -302,7 +305,7 @@ def verify(home: Home) -> None:
     from lmdb import verify as verifier
 
     try:
-        problems = verifier.verify(home.path)
+        problems: list[str] = verifier.verify(home.path)  # type: ignore[no-untyped-call]
     except verifier.VerifyError as error:
         problems = [str(error)]
     if problems:

@@ -1,8 +1,8 @@
 """Lock, RLock and semaphores, for threads of any process.
 
 A lock's record says which process holds it. When that is killed, the kernel wakes who waits, and
-the first to look takes the lock over; `lost_holder` then tells it from whom, until it releases: what
-the lock protects may be half changed. A semaphore's permits of a dead process are free again.
+the first to look takes the lock over; `lost_holder` then tells it from whom, until it releases:
+what the lock protects may be half changed. A semaphore's permits of a dead process are free again.
 
 There is no order among those who wait: who comes while a lock is free may have it. A thread that
 ends without releasing keeps its lock as long as its process lives, as with the standard library's.

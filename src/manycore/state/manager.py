@@ -69,13 +69,24 @@ class Manager:
             proxy.sweep_orphans(self._store)
 
     @classmethod
-    def _attach(cls, path: str) -> Manager:
+    def attach(cls, path: str) -> Manager:
+        """Gives a manager that another process has made, by its `path`.
+
+        Raises:
+            StateClosed: It is gone.
+            StateRefused: It is not ours.
+        """
         manager = cls.__new__(cls)
-        manager._store = store_at(path)
+        manager._store = store_at(path)  # noqa: SLF001  # its own
         return manager
 
+    def find(self, name: str) -> proxy.Proxy | None:
+        """Gives the container of a name, whichever kind it is; None if there is none."""
+        entry = proxy.find(self._store, name)
+        return None if entry is None else proxy.proxy_of(self._store, entry)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Manager._attach, (self.path,)
+        return Manager.attach, (self.path,)
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +116,7 @@ class Manager:
     close = shutdown
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Makes all that the block does to containers of this manager happen at once, or not at all.
+        """Makes all that the block does to containers of this manager happen at once or not at all.
 
         When the block raises, or its process is killed, nothing of it has happened. Every other
         writer waits meanwhile, and the block must not wait for any of them.
@@ -192,7 +203,7 @@ class Manager:
         self,
         typecode: Any,
         value: Any,
-        lock: bool = True,
+        lock: bool = True,  # noqa: ARG002, FBT001, FBT002  # as the standard library has it
         *,
         name: str | None = None,
     ) -> ValueProxy:
@@ -211,7 +222,7 @@ class Manager:
         self,
         typecode: str,
         sequence: Any,
-        lock: bool = True,
+        lock: bool = True,  # noqa: ARG002, FBT001, FBT002  # as the standard library has it
         *,
         name: str | None = None,
     ) -> ArrayProxy:

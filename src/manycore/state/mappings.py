@@ -45,6 +45,7 @@ class DictProxy(Proxy):
     kind: ClassVar[str] = "dict"
 
     def _use(self, facts: Facts) -> None:
+        del facts
         self._times = self._number + _TIMES
         self._texts = self._items + b"s"  # what the keys of text begin with
 
@@ -101,7 +102,7 @@ class DictProxy(Proxy):
         return iter(self.keys())
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self.keys())
+        return iter(self.keys()[::-1])
 
     def __repr__(self) -> str:
         return f"<DictProxy {self._label()!r} {len(self)} items>"
@@ -210,7 +211,7 @@ class DictProxy(Proxy):
         return decode_key(key[ID_BYTES + 1 :], original(record)), loads(record)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Sets every key of a mapping, of pairs, and of the keyword arguments, in one transaction."""
+        """Sets every key of a mapping, of pairs, and of the keywords, in one transaction."""
         items = prepare(self._store, as_items(args, kwargs))
         if items:
             with self._store.writing:

@@ -276,7 +276,7 @@ def _keep(store: Store, data: bytes) -> None:
 
 
 def sweep_orphans(store: Store) -> None:
-    """Removes the anonymous containers of processes that have ended, from a directory that stays."""
+    """Removes the anonymous containers of processes that have ended."""
     for entry in entries(store):
         if entry.owner and not identity.is_alive(entry.owner):
             remove(store, entry.number)

@@ -36,8 +36,8 @@ _LOOK_AFTER: Final = 1.0  # seconds between looks for dead takers, while there a
 class Delivery:
     """An item that is on loan until it is acknowledged.
 
-    As a context manager it gives the item, acknowledges it at the end of the block, and puts it back
-    when the block raises.
+    As a context manager it gives the item, acknowledges it at the end of the block, and puts it
+    back when the block raises.
 
     Attributes:
         item: The item.
@@ -292,8 +292,8 @@ class Queue(Proxy):
         size: int,
         unfinished: int,
         taken: int,
-        awaited: bool,
-        ended: bytes,  # noqa: FBT001
+        awaited: bool,  # noqa: FBT001  # one of five numbers of a record
+        ended: bytes,
     ) -> None:
         """Writes the counts, and wakes those whose reason to wait has ended."""
         if awaited:
@@ -307,7 +307,7 @@ class Queue(Proxy):
     ) -> Blocked:
         """Says that somebody may be waiting from now on, so that the others look."""
         if not counts[3]:
-            txn.put(self._meta, _COUNTS.pack(*counts[:3], True))  # noqa: FBT003
+            txn.put(self._meta, _COUNTS.pack(*counts[:3], True))
         return Blocked(reason, watched)
 
     def _add(self, txn: Any, size: int, data: bytes) -> None:

@@ -75,7 +75,7 @@ class _Sequence(Proxy):
         return iter([loads(data) for data in self._raw()])
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(list(self))
+        return iter(list(self)[::-1])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._label()!r} {len(self)} items>"
@@ -114,7 +114,7 @@ class _Sequence(Proxy):
         data = self._dumps(value)
         writing = self._store.writing
         with writing as txn:
-            span, shift, free = self._span(txn).insert(as_index(index, self._noun))
+            _, shift, free = self._span(txn).insert(as_index(index, self._noun))
             moved = self._read(txn, shift.positions)
             writing.need(len(data) + sum(map(len, moved)) + _OVERHEAD * len(moved))
             for position, item in zip(shift.positions, moved, strict=True):
@@ -182,7 +182,7 @@ class _Sequence(Proxy):
             if position is None:
                 raise IndexError(problem if span.length else f"pop from empty {self._noun}")
             data: bytes = txn.get(self._items + position_key(position))
-            span, shift, last = span.delete(position)
+            _, shift, last = span.delete(position)
             moved = self._read(txn, shift.positions)
             for at, item in zip(shift.positions, moved, strict=True):
                 txn.put(self._items + position_key(at + shift.by), item)
@@ -286,12 +286,15 @@ class ListProxy(_Sequence):
 
     __rmul__ = __mul__
 
-    def __iadd__(self, values: Iterable[Any]) -> Self:
+    def __iadd__(self, values: Iterable[Any]) -> Self:  # type: ignore[misc]  # a list's + gives a list
         self.extend(values)
         return self
 
     def __imul__(self, times: int) -> Self:
-        self._change(lambda items: items.__imul__(times) and None)
+        def repeat(items: list[bytes]) -> None:
+            items *= times
+
+        self._change(repeat)
         return self
 
     def copy(self) -> list[Any]:

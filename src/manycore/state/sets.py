@@ -151,16 +151,20 @@ class SetProxy(Proxy):
         return self.copy().isdisjoint(other)
 
     def __or__(self, other: Any) -> set[Any]:
-        return self.copy() | _builtin(other)
+        result: set[Any] = self.copy() | _builtin(other)
+        return result
 
     def __and__(self, other: Any) -> set[Any]:
-        return self.copy() & _builtin(other)
+        result: set[Any] = self.copy() & _builtin(other)
+        return result
 
     def __sub__(self, other: Any) -> set[Any]:
-        return self.copy() - _builtin(other)
+        result: set[Any] = self.copy() - _builtin(other)
+        return result
 
     def __xor__(self, other: Any) -> set[Any]:
-        return self.copy() ^ _builtin(other)
+        result: set[Any] = self.copy() ^ _builtin(other)
+        return result
 
     __ror__ = __or__
     __rand__ = __and__
@@ -196,7 +200,7 @@ class SetProxy(Proxy):
         names = {encode_key(item)[0] for item in items}
         with self._store.writing as txn:
             count = _COUNT.unpack(self._meta_in(txn))[0]
-            removed = sum(txn.delete(self._items + name) for name in names)
+            removed: int = sum(txn.delete(self._items + name) for name in names)
             if removed:
                 txn.put(self._meta, _COUNT.pack(count - removed))
         return removed
@@ -211,7 +215,7 @@ def _put(writing: Writing, number: bytes, encoded: dict[bytes, bytes | None]) ->
     size = sum(len(name) + len(exact or b"") + _OVERHEAD for name, exact in encoded.items())
     writing.need(size)
     put = txn.put
-    added = sum(
+    added: int = sum(
         put(number + ITEMS + name, exact or b"", overwrite=False) for name, exact in encoded.items()
     )
     if added:

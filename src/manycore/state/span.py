@@ -46,7 +46,7 @@ class Span:
 
     @classmethod
     def between(cls, first: bytes, last: bytes) -> Span:
-        """Gives the span of a list by its first and last positions, as `position_key` wrote them."""
+        """Gives the span between two positions, as `position_key` wrote them."""
         start = POSITION.unpack(first)[0]
         return cls(start - MIDDLE, POSITION.unpack(last)[0] - start + 1)
 

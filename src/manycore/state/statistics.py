@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from . import identity
 from .gates import waiting
 from .locks import Lock, RLock
-from .proxy import Entry, Proxy, entries, proxy_of
+from .proxy import ITEMS, Entry, Proxy, entries, proxy_of
 from .store import Store
 
 
@@ -74,11 +74,10 @@ def read(store: Store) -> ManagerStatistics:
 def _look_at(store: Store, entry: Entry) -> ContainerStatistics:
     proxy = proxy_of(store, entry)
     records = store.items(entry.number)
-    sized = hasattr(type(proxy), "__len__")
     return ContainerStatistics(
         kind=entry.kind,
         name=entry.name,
-        items=len(proxy) if sized else 0,  # type: ignore[arg-type]
+        items=sum(key.startswith(entry.number + ITEMS) for key, _ in records),
         bytes=sum(len(key) + len(value) for key, value in records),
         waiters=waiting(proxy),
         holder=_holder(proxy),

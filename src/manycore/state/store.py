@@ -260,7 +260,7 @@ class Writing:
         return self.txn
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
         self.busy = False
         try:
@@ -415,7 +415,7 @@ class _Environment:
         self.env.reader_check()
 
     def leave_to_parent(self) -> None:
-        """Closes what a fork copied. LMDB's locks are not inherited, so the parent keeps its own."""
+        """Closes what a fork copied. LMDB's locks are not inherited: the parent keeps its own."""
         self._stop()
 
     def end(self) -> None:
@@ -463,7 +463,7 @@ def scan(txn: Any, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, b
         yield key, value
 
 
-def translate(error: lmdb.Error, home: Home) -> Exception:
+def translate(error: lmdb.Error, home: Home) -> Exception:  # noqa: PLR0911  # an error, a line
     """Says in our terms what LMDB says in its own."""
     match error:
         case lmdb.MapFullError():

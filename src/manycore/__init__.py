@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from .errors import RemoteError as RemoteError
     from .errors import SendError as SendError
     from .errors import SettingsError as SettingsError
+    from .errors import StateClosed as StateClosed
+    from .errors import StateDamaged as StateDamaged
+    from .errors import StateError as StateError
+    from .errors import StateFull as StateFull
+    from .errors import StateRefused as StateRefused
+    from .errors import StateTypeError as StateTypeError
     from .errors import SupervisorLost as SupervisorLost
     from .errors import TargetError as TargetError
     from .process.context import Array as Array
@@ -66,6 +72,7 @@ if TYPE_CHECKING:
     from .server.server import serve as serve
     from .server.statistics import ServerStatistics as ServerStatistics
     from .server.statistics import WorkerStatistics as WorkerStatistics
+    from .state.manager import Manager as Manager
 
 _HOMES = {
     "Array": ".process.context",
@@ -79,7 +86,7 @@ _HOMES = {
     "Event": ".process.context",
     "JoinableQueue": ".process.context",
     "Lock": ".process.context",
-    "Manager": "multiprocessing",
+    "Manager": ".state.manager",
     "ManycoreError": ".errors",
     "Pipe": ".process.context",
     "Pool": "multiprocessing",
@@ -98,6 +105,12 @@ _HOMES = {
     "ServerStatistics": ".server.statistics",
     "SettingsError": ".errors",
     "SimpleQueue": ".process.context",
+    "StateClosed": ".errors",
+    "StateDamaged": ".errors",
+    "StateError": ".errors",
+    "StateFull": ".errors",
+    "StateRefused": ".errors",
+    "StateTypeError": ".errors",
     "SupervisorLost": ".errors",
     "TargetError": ".errors",
     "TimeoutError": "multiprocessing",
@@ -155,6 +168,12 @@ __all__ = [
     "ServerStatistics",
     "SettingsError",
     "SimpleQueue",
+    "StateClosed",
+    "StateDamaged",
+    "StateError",
+    "StateFull",
+    "StateRefused",
+    "StateTypeError",
     "SupervisorLost",
     "TargetError",
     "TimeoutError",

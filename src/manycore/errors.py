@@ -198,3 +198,49 @@ class RemoteError(ManycoreError):
 
     def __str__(self) -> str:
         return f"{self.type_name}({', '.join(self.arguments)})"
+class StateError(ManycoreError):
+    """Shared state cannot be used as it was asked to be. Whoever wrote the program must act.
+
+    Args:
+        where: The manager's directory, or the container's name.
+        problem: What is wrong.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
+        super().__init__(where, problem, remedy)
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+class StateClosed(StateError, ValueError):  # noqa: N818  # what happened, as SupervisorLost says it
+    """The manager, or the container, is gone: closed here, or removed by the process that owned it.
+
+    A `ValueError`, as an operation on a closed file is.
+    """
+
+
+class StateFull(StateError, MemoryError):  # noqa: N818  # what happened
+    """There is no room: `max_size` is reached, or the filesystem is full. The state is as it was.
+
+    A `MemoryError`, which is what a list or a dict raises when it cannot grow.
+    """
+
+
+class StateRefused(StateError, PermissionError):  # noqa: N818  # what happened
+    """A directory is not ours to use: another user's, open to others, or not made by manycore.
+
+    Nothing was read from it. A `PermissionError`.
+    """
+
+
+class StateTypeError(StateError, TypeError):
+    """A name is in use for a container of another type. A `TypeError`."""
+
+
+class StateDamaged(StateError, OSError):  # noqa: N818  # what happened
+    """The file is not whole, after a power cut say. Nothing was read from it. An `OSError`."""

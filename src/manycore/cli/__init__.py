@@ -22,6 +22,7 @@ _HOMES: Final = {
     "scale": ".control",
     "stop": ".control",
     "ps": ".ps",
+    "state": ".state",
     "version": ".version",
 }
 

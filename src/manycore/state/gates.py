@@ -1,0 +1,246 @@
+"""Waiting: named pipes that threads sleep on, and why nobody sleeps too long.
+
+Rules:
+
+1. The store is the truth; a byte in a pipe only says "look again". One too many costs a look.
+2. Every wait has a pipe of its own, which only its thread reads. Who waits opens it first; then,
+   in one writing transaction, sees that it must wait, empties the pipe, and leaves a row with
+   its name.
+3. Who ends the reason does so in one writing transaction, and there removes the rows and writes a
+   byte into each of their pipes. Transactions follow one another: a row is seen by whoever ends the
+   reason after it was left, and who looks after that does not wait.
+4. A waiter also watches the processes that it waits for (pidfd): the kernel wakes it at their end.
+   It looked at who they are in the same transaction, and any change of them removes its row.
+5. Whoever is killed in between leaves a byte, or a row, or a pipe too many: see 1. What belongs to
+   nobody any more is removed by who finds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import select
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from manycore.errors import StateError
+
+from . import identity
+from .proxy import ROWS, Proxy
+from .store import scan
+
+EVERYBODY: Final = 1 << 62
+_MOST_BYTES: Final = 65_536  # what a pipe holds, man 7 pipe
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What an attempt gives when it has to be made again later.
+
+    Attributes:
+        reason: One byte: what is waited for, of the several things that a container may have.
+        watched: The identities of processes whose end would change things.
+    """
+
+    reason: bytes
+    watched: tuple[bytes, ...] = ()
+
+
+Attempt = Callable[[Any, frozenset[bytes]], Any]
+"""Takes a writing transaction and the identities known to be dead; gives a result or `Blocked`."""
+
+
+class Sleeper:
+    """One thread's pipe, for the time of one wait.
+
+    Args:
+        proxy: What is waited for.
+        timeout: For how many seconds at most, or None.
+    """
+
+    def __init__(self, proxy: Proxy, timeout: float | None) -> None:
+        self._proxy = proxy
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._name = f"{identity.name()}-{next(_numbers)}"
+        self._path = os.path.join(proxy._store.home.gates, self._name)  # noqa: SLF001  # its own machinery
+        self._fd = -1
+        self.row = b""
+        self.dead: set[bytes] = set()
+
+    def __enter__(self) -> Sleeper:  # noqa: PYI034
+        os.mkfifo(self._path, 0o600)
+        try:
+            # for reading and writing: so it never reads as ended (man 7 fifo)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except BaseException:
+            os.unlink(self._path)
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._fd)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+    def register(self, txn: Any, reason: bytes) -> None:
+        """Leaves the row, within the transaction that saw that there is something to wait for."""
+        with suppress(BlockingIOError):
+            os.read(self._fd, _MOST_BYTES)
+        if self.row:
+            txn.delete(self.row)
+        order = self._proxy._store.writing.order()  # noqa: SLF001
+        self.row = self._proxy._number + ROWS + reason + order  # noqa: SLF001
+        txn.put(self.row, self._name.encode())
+
+    def leave(self, txn: Any) -> bool:
+        """Removes the row; False if somebody else did, and so has rung."""
+        return bool(self.row) and bool(txn.delete(self.row))
+
+    def sleep(self, watched: Iterable[bytes] = ()) -> bool:
+        """Sleeps until the pipe or a process speaks. False: the time is over."""
+        processes: dict[int, bytes] = {}
+        try:
+            for process in watched:
+                fd = identity.watch(process)
+                if fd is None:
+                    self.dead.add(process)
+                    return True
+                processes[fd] = process
+            poller = select.poll()
+            for fd in (self._fd, *processes):
+                poller.register(fd, select.POLLIN)
+            left = None
+            if self._deadline is not None:
+                left = max(0.0, self._deadline - time.monotonic()) * 1000
+            ready = [fd for fd, _ in poller.poll(left)]
+            self.dead.update(processes[fd] for fd in ready if fd in processes)
+            return bool(ready)
+        finally:
+            for fd in processes:
+                os.close(fd)
+
+
+def wait(proxy: Proxy, attempt: Attempt, timeout: float | None) -> Any:
+    """Makes an attempt until it succeeds.
+
+    Args:
+        proxy: The container that it is about.
+        attempt: See `Attempt`. It runs inside a writing transaction.
+        timeout: Seconds; None waits for as long as it takes, 0 does not wait.
+
+    Returns:
+        What the attempt gave; `Blocked` when the time is over.
+
+    Raises:
+        StateError: It would have to wait inside a `transaction`, where nobody else can write.
+    """
+    writing = proxy._store.writing  # noqa: SLF001
+    with writing as txn:
+        outcome = attempt(txn, frozenset())
+    if not isinstance(outcome, Blocked):
+        return outcome
+    if timeout is not None and timeout <= 0:
+        dead = frozenset(one for one in outcome.watched if not identity.is_alive(one))
+        if not dead:
+            return outcome
+        with writing as txn:
+            return attempt(txn, dead)
+    refuse_in_transaction(proxy)
+    with Sleeper(proxy, timeout) as sleeper:
+        try:
+            awake = True
+            while True:
+                with writing as txn:
+                    outcome = attempt(txn, frozenset(sleeper.dead))
+                    if not isinstance(outcome, Blocked) or not awake:
+                        sleeper.leave(txn)
+                        return outcome
+                    sleeper.register(txn, outcome.reason)
+                awake = sleeper.sleep(outcome.watched)
+        except BaseException:
+            with writing as txn:
+                sleeper.leave(txn)
+            raise
+
+
+def refuse_in_transaction(proxy: Proxy) -> None:
+    """Raises where waiting would be for ever."""
+    if proxy._store.writing.is_in_group():  # noqa: SLF001
+        raise StateError(
+            proxy._label(),  # noqa: SLF001
+            "it would have to wait inside a transaction, where nobody else can write",
+            "wait before the transaction, or not at all",
+        )
+
+
+def ring(proxy: Proxy, txn: Any, reason: bytes, most: int = EVERYBODY) -> int:
+    """Wakes who waits for a reason, the longest first; within the transaction that ends it.
+
+    Returns:
+        How many were woken.
+    """
+    rows = proxy._number + ROWS + reason  # noqa: SLF001
+    cursor = txn.cursor()
+    if not cursor.set_range(rows) or not cursor.key().startswith(rows):
+        return 0
+    return ring_rows(proxy._store.home.gates, txn, rows, most)  # noqa: SLF001
+
+
+def anybody_waits(proxy: Proxy, txn: Any) -> bool:
+    """Whether there is a row, for any reason."""
+    rows = proxy._number + ROWS  # noqa: SLF001
+    cursor = txn.cursor()
+    return bool(cursor.set_range(rows)) and bool(cursor.key().startswith(rows))
+
+
+def ring_rows(gates: str, txn: Any, rows: bytes, most: int = EVERYBODY) -> int:
+    """Wakes those whose rows begin so, and removes these."""
+    woken = 0
+    for row, name in list(scan(txn, rows)):
+        if woken == most:
+            break
+        txn.delete(row)
+        woken += _knock(os.path.join(gates, name.decode()))
+    return woken
+
+
+def _knock(path: str) -> bool:
+    """Writes a byte into a pipe; False if nobody has it open, and then it goes."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # man 7 fifo: there is no reader
+            raise
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        return False
+    try:
+        with suppress(BlockingIOError):
+            os.write(fd, b".")
+    finally:
+        os.close(fd)
+    return True
+
+
+def waiting(proxy: Proxy) -> int:
+    """Counts the threads of living processes that wait for a container."""
+    rows = proxy._store.items(proxy._number + ROWS)  # noqa: SLF001
+    makers = (identity.parse_name(name.decode()) for _, name in rows)
+    return sum(maker is not None and identity.is_alive(maker) for maker in makers)
+
+
+def sweep_pipes(gates: str) -> None:
+    """Removes the pipes that processes left when they were killed."""
+    with suppress(FileNotFoundError), os.scandir(gates) as found:
+        for entry in found:
+            maker = identity.parse_name(entry.name)
+            if maker is None or not identity.is_alive(maker):
+                with suppress(FileNotFoundError):
+                    os.unlink(entry.path)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing import AuthenticationError as AuthenticationError
     from multiprocessing import BufferTooShort as BufferTooShort
-    from multiprocessing import Manager as Manager
     from multiprocessing import Pool as Pool
     from multiprocessing import ProcessError as ProcessError
     from multiprocessing import TimeoutError as TimeoutError  # noqa: A004

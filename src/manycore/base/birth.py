@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple, NoReturn
 
-from . import lifetime
+from . import identity, lifetime
 from .channel import Channel
 from .surroundings import Surroundings, take_over
 from .titles import set_title
@@ -39,6 +39,22 @@ _importing = False
 _tied = False
 
 
+class Role(NamedTuple):
+    """Who a child is, for people.
+
+    Attributes:
+        role: `process`, or what the room that starts it calls it.
+        name: Its name.
+        parent: The id of the process that asked for it.
+        daemon: Whether it ends with that one.
+    """
+
+    role: str
+    name: str
+    parent: int
+    daemon: bool
+
+
 class Birth(NamedTuple):
     """What a child needs to begin.
 
@@ -50,6 +66,7 @@ class Birth(NamedTuple):
             lifeline and the rest of the descriptors. It returns the exit code.
         modules: What the template imports once, before it forks.
         tied: Whether the child is killed when the lifeline's other end is closed.
+        role: Who it is.
         surroundings: Where the child stands.
         payload: Bytes for the entry; None: in a file.
     """
@@ -57,6 +74,7 @@ class Birth(NamedTuple):
     entry: str
     modules: tuple[str, ...]
     tied: bool
+    role: Role
     surroundings: Surroundings
     payload: bytes | None
 
@@ -115,8 +133,10 @@ def live(birth: Birth, fds: list[int]) -> int:
     count = len(birth.surroundings.handed)
     borrowed, rest = fds[2 : 2 + count], fds[2 + count :]
     be_tied(lifeline, tied=birth.tied)
+    be_known(birth.role)
     report_birth(channel)
-    set_title("process")  # before the environment changes: its memory is what titles are written to
+    # before the environment changes: its memory is what titles are written to
+    set_title(f"{birth.role.role} {birth.role.name}")
     take_over(birth.surroundings, borrowed)
     payload = birth.payload if birth.payload is not None else _read_file(rest.pop(0))
     module, _, function = birth.entry.partition(":")
@@ -143,6 +163,11 @@ def be_tied(lifeline: int, *, tied: bool) -> None:
 def is_tied() -> bool:
     """Whether this process ends with its parent; then what it starts must end with it."""
     return _tied
+
+
+def be_known(role: Role) -> None:
+    """Says who this process is, to whoever looks."""
+    identity.announce(role.role, role.name, parent=role.parent, daemon=role.daemon)
 
 
 def report_birth(channel: Channel) -> None:

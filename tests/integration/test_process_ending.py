@@ -331,7 +331,7 @@ CTRL_C = """
 
 
 class TestCtrlC:
-    @pytest.mark.parametrize("method", ["template", "fork"])
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
     @pytest.mark.parametrize(
         "then", ["processes[0].join()", "processes[0].result()", "time.sleep(60)", "pass"]
     )

@@ -119,12 +119,14 @@ def import_for_all(modules: tuple[str, ...]) -> None:
                 importlib.import_module(name)
 
 
-def live(birth: Birth, fds: list[int]) -> int:
+def live(birth: Birth, fds: list[int], *, leads: bool = True) -> int:
     """A child's whole life. Its caller ends the process with what this returns, and nothing else.
 
     Args:
         birth: What to do.
         fds: The descriptors, as `Birth` orders them.
+        leads: Whether it leads a group of its own even when it is not tied. Then somebody must
+            hand on what the terminal sends to the program's group.
 
     Returns:
         The exit code.
@@ -132,7 +134,7 @@ def live(birth: Birth, fds: list[int]) -> int:
     channel, lifeline = Channel.of_descriptor(fds[0]), fds[1]
     count = len(birth.surroundings.handed)
     borrowed, rest = fds[2 : 2 + count], fds[2 + count :]
-    be_tied(lifeline, tied=birth.tied)
+    be_tied(lifeline, tied=birth.tied, leads=leads)
     be_known(birth.role)
     report_birth(channel)
     # before the environment changes: its memory is what titles are written to
@@ -151,11 +153,12 @@ def _read_file(fd: int) -> bytes:
         return file.read()
 
 
-def be_tied(lifeline: int, *, tied: bool) -> None:
+def be_tied(lifeline: int, *, tied: bool, leads: bool) -> None:
     """Makes this process lead a group and, if it is tied, end with whoever holds the lifeline."""
     global _tied  # noqa: PLW0603  # it is a fact of the process
     _tied = tied
-    lifetime.lead_group()
+    if leads or tied:
+        lifetime.lead_group()
     if tied:
         lifetime.die_with_holder(lifeline)
 

@@ -81,7 +81,7 @@ def main(fd: int) -> None:
             data, fds = channel.receive()
         request: Birth = pickle.loads(data)  # noqa: S301  # from the program that started us
         birth.import_for_all(request.modules)
-        code = birth.live(request, fds)
+        code = birth.live(request, fds, leads=False)
     except (KeyboardInterrupt, BrokenPipeError):
         pass  # the program tells of it, or is gone
     except BaseException:

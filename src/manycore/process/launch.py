@@ -151,8 +151,7 @@ def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
             os.close(lifeline)
             birth.be_known(role)
             set_title(f"process {role.name}")
-            if tied:  # others stay in our group, where Ctrl-C finds them
-                birth.be_tied(lifeline_end, tied=True)
+            birth.be_tied(lifeline_end, tied=tied, leads=False)
             code = life.run(process, theirs, lifeline_end, forked=True)
         except BaseException:
             traceback.print_exc()

@@ -178,12 +178,19 @@ def ps(*flags: str) -> str:
     ).stdout
 
 
+def nodes(trees: list[Any]) -> Iterator[Any]:
+    for node in trees:
+        yield node
+        yield from nodes(node["children"])
+
+
 class TestCommand:
     def test_ps(self) -> None:
         """`manycore ps` shows a program's processes as a tree, with role, age, CPU and memory."""
         program = begin(PROGRAM)
         try:
-            found = next(tree for tree in json.loads(ps("--json")) if tree["pid"] == program.pid)
+            shown_now = nodes(json.loads(ps("--json")))
+            found = next(node for node in shown_now if node["pid"] == program.pid)
             assert found["role"] == "program"
             shown = {(node["role"], node["name"], node["daemon"]) for node in found["children"]}
             assert ("process", "ps-plain", False) in shown
@@ -192,7 +199,7 @@ class TestCommand:
             assert all(node["age"] >= 0 and node["rss"] > 0 for node in found["children"])
             lines = ps().splitlines()
             assert lines[0].split() == ["PID", "AGE", "CPU", "MEMORY", "PROCESS"]
-            place = next(n for n, line in enumerate(lines) if line.split()[0] == str(program.pid))
+            place = [line.split()[0] for line in lines].index(str(program.pid))
             below = "\n".join(lines[place : place + 4])
             assert "process ps-plain" in below
             assert "process ps-daemon, daemon" in below

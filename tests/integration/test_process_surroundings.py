@@ -198,7 +198,8 @@ class TestOddities:
         )
         (tmp_path / "program.py").write_text(
             "import work\nfrom manycore import Process\nfor m in ('template', 'fork', 'spawn'):\n"
-            "    p = Process(target=getattr(work, m), start_method=m)\n    p.start()\n    p.join()\n"
+            "    p = Process(target=getattr(work, m), start_method=m)\n"
+            "    p.start()\n    p.join()\n"
         )
         tool = [sys.executable, "-m", "coverage"]
         for words in (["run", "program.py"], ["combine", "-q"], ["report", "--fail-under=100"]):

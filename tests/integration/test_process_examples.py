@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,8 @@ def test_it_prints(name: str) -> None:
         timeout=PATIENCE,
         check=False,
         stdin=subprocess.DEVNULL,
+        # unbuffered, a print is several writes, and those of two processes mix
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(PRINTED[name], done.stdout), done.stdout

@@ -33,6 +33,8 @@ def with_threads(ready: Any) -> None:
         threading.Thread(target=stop.wait, name=name, daemon=True).start()
     program = subprocess.Popen(["sleep", "60"])
     block = bytearray(30_000_000)
+    while threading.active_count() < 3:  # the table has them a moment after start()
+        time.sleep(0.001)
     ready.send((program.pid, [(t.name, t.ident, t.native_id) for t in threading.enumerate()]))
     stop.wait(60)
     del block
@@ -91,11 +93,16 @@ class TestStatistics:
         process = Process(target=come_and_go, args=(theirs,), daemon=True)
         process.start()
         ours.recv()
-        assert [t.name for t in process.statistics().threads] == ["MainThread", "brief"]
+
+        def names() -> list[str]:
+            return [thread.name for thread in process.statistics().threads]
+
+        # Python adds a thread to its table a moment after start() has returned
+        assert eventually(lambda: names() == ["MainThread", "brief"])
         ours.send(0)
         ours.recv()
         # the kernel shows a thread until it has ended there too
-        assert eventually(lambda: [t.name for t in process.statistics().threads] == ["MainThread"])
+        assert eventually(lambda: names() == ["MainThread"])
         ours.send(0)
         process.join()
         ours.close()

@@ -77,7 +77,12 @@ def _write() -> None:
     if _fd < 0:
         return
     table = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
-    threads = [[t.name, ident, t.native_id] for ident, t in list(table.items())]
+    main = threading.main_thread()
+    threads = [
+        # the id of the main thread is the process's; after a fork it still has the parent's here
+        [thread.name, ident, os.getpid() if thread is main else thread.native_id]
+        for ident, thread in list(table.items())
+    ]
     with suppress(OSError, ValueError):  # a full memory must not stop a thread
         os.pwrite(_fd, f"{_facts | {'threads': threads}!r}\n".encode(), 0)
 

@@ -331,7 +331,7 @@ CTRL_C = """
 
 
 class TestCtrlC:
-    @pytest.mark.parametrize("method", ["template", "fork"])
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
     @pytest.mark.parametrize(
         "then", ["processes[0].join()", "processes[0].result()", "time.sleep(60)", "pass"]
     )
@@ -366,13 +366,14 @@ class TestCtrlC:
             process = Process(target=work)
             process.start()
             try:
+                print("joins", flush=True)
                 process.join()
             except KeyboardInterrupt:
                 process.join()
                 print("code", process.exitcode, flush=True)
         """
         pid, terminal = in_a_terminal(program)
-        text = read_until(terminal, "up")
+        text = read_until(terminal, "joins", read_until(terminal, "up"))
         os.write(terminal, b"\x03")
         text = read_until(terminal, "code 0", text)
         assert "tidy" in text

@@ -33,6 +33,8 @@ def with_threads(ready: Any) -> None:
         threading.Thread(target=stop.wait, name=name, daemon=True).start()
     program = subprocess.Popen(["sleep", "60"])
     block = bytearray(30_000_000)
+    while threading.active_count() < 3:  # the table has them a moment after start()
+        time.sleep(0.001)
     ready.send((program.pid, [(t.name, t.ident, t.native_id) for t in threading.enumerate()]))
     stop.wait(60)
     del block
@@ -91,11 +93,16 @@ class TestStatistics:
         process = Process(target=come_and_go, args=(theirs,), daemon=True)
         process.start()
         ours.recv()
-        assert [t.name for t in process.statistics().threads] == ["MainThread", "brief"]
+
+        def names() -> list[str]:
+            return [thread.name for thread in process.statistics().threads]
+
+        # Python adds a thread to its table a moment after start() has returned
+        assert eventually(lambda: names() == ["MainThread", "brief"])
         ours.send(0)
         ours.recv()
         # the kernel shows a thread until it has ended there too
-        assert eventually(lambda: [t.name for t in process.statistics().threads] == ["MainThread"])
+        assert eventually(lambda: names() == ["MainThread"])
         ours.send(0)
         process.join()
         ours.close()
@@ -178,12 +185,19 @@ def ps(*flags: str) -> str:
     ).stdout
 
 
+def nodes(trees: list[Any]) -> Iterator[Any]:
+    for node in trees:
+        yield node
+        yield from nodes(node["children"])
+
+
 class TestCommand:
     def test_ps(self) -> None:
         """`manycore ps` shows a program's processes as a tree, with role, age, CPU and memory."""
         program = begin(PROGRAM)
         try:
-            found = next(tree for tree in json.loads(ps("--json")) if tree["pid"] == program.pid)
+            shown_now = nodes(json.loads(ps("--json")))
+            found = next(node for node in shown_now if node["pid"] == program.pid)
             assert found["role"] == "program"
             shown = {(node["role"], node["name"], node["daemon"]) for node in found["children"]}
             assert ("process", "ps-plain", False) in shown
@@ -192,7 +206,7 @@ class TestCommand:
             assert all(node["age"] >= 0 and node["rss"] > 0 for node in found["children"])
             lines = ps().splitlines()
             assert lines[0].split() == ["PID", "AGE", "CPU", "MEMORY", "PROCESS"]
-            place = next(n for n, line in enumerate(lines) if line.split()[0] == str(program.pid))
+            place = [line.split()[0] for line in lines].index(str(program.pid))
             below = "\n".join(lines[place : place + 4])
             assert "process ps-plain" in below
             assert "process ps-daemon, daemon" in below

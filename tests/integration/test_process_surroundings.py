@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -184,6 +185,28 @@ class TestOddities:
         """
         done = run(program, path=tmp_path)
         assert done.stdout == "template fork spawn parent "
+
+    def test_coverage(self, tmp_path: Path) -> None:
+        """coverage.py measures what runs in processes, however they were started."""
+        pytest.importorskip("coverage")
+        (tmp_path / "work.py").write_text(
+            "def template():\n    return 1\n\ndef fork():\n    return 2\n\n"
+            "def spawn():\n    return 3\n"
+        )
+        (tmp_path / ".coveragerc").write_text(
+            "[run]\nparallel = true\npatch = subprocess, _exit\ninclude = work.py\n"
+        )
+        (tmp_path / "program.py").write_text(
+            "import work\nfrom manycore import Process\nfor m in ('template', 'fork', 'spawn'):\n"
+            "    p = Process(target=getattr(work, m), start_method=m)\n"
+            "    p.start()\n    p.join()\n"
+        )
+        tool = [sys.executable, "-m", "coverage"]
+        for words in (["run", "program.py"], ["combine", "-q"], ["report", "--fail-under=100"]):
+            done = subprocess.run(
+                [*tool, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
 
     def test_modules_of_the_room_above_are_not_loaded(self) -> None:
         """A process has none of the command, the server or other heavy things in memory."""

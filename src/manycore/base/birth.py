@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple, NoReturn
 
-from . import lifetime
+from . import identity, lifetime
 from .channel import Channel
 from .surroundings import Surroundings, take_over
 from .titles import set_title
@@ -39,6 +39,22 @@ _importing = False
 _tied = False
 
 
+class Role(NamedTuple):
+    """Who a child is, for people.
+
+    Attributes:
+        role: `process`, or what the room that starts it calls it.
+        name: Its name.
+        parent: The id of the process that asked for it.
+        daemon: Whether it ends with that one.
+    """
+
+    role: str
+    name: str
+    parent: int
+    daemon: bool
+
+
 class Birth(NamedTuple):
     """What a child needs to begin.
 
@@ -50,6 +66,7 @@ class Birth(NamedTuple):
             lifeline and the rest of the descriptors. It returns the exit code.
         modules: What the template imports once, before it forks.
         tied: Whether the child is killed when the lifeline's other end is closed.
+        role: Who it is.
         surroundings: Where the child stands.
         payload: Bytes for the entry; None: in a file.
     """
@@ -57,6 +74,7 @@ class Birth(NamedTuple):
     entry: str
     modules: tuple[str, ...]
     tied: bool
+    role: Role
     surroundings: Surroundings
     payload: bytes | None
 
@@ -101,12 +119,14 @@ def import_for_all(modules: tuple[str, ...]) -> None:
                 importlib.import_module(name)
 
 
-def live(birth: Birth, fds: list[int]) -> int:
+def live(birth: Birth, fds: list[int], *, leads: bool = True) -> int:
     """A child's whole life. Its caller ends the process with what this returns, and nothing else.
 
     Args:
         birth: What to do.
         fds: The descriptors, as `Birth` orders them.
+        leads: Whether it leads a group of its own even when it is not tied. Then somebody must
+            hand on what the terminal sends to the program's group.
 
     Returns:
         The exit code.
@@ -114,9 +134,11 @@ def live(birth: Birth, fds: list[int]) -> int:
     channel, lifeline = Channel.of_descriptor(fds[0]), fds[1]
     count = len(birth.surroundings.handed)
     borrowed, rest = fds[2 : 2 + count], fds[2 + count :]
-    be_tied(lifeline, tied=birth.tied)
+    be_tied(lifeline, tied=birth.tied, leads=leads)
+    be_known(birth.role)
     report_birth(channel)
-    set_title("process")  # before the environment changes: its memory is what titles are written to
+    # before the environment changes: its memory is what titles are written to
+    set_title(f"{birth.role.role} {birth.role.name}")
     take_over(birth.surroundings, borrowed)
     payload = birth.payload if birth.payload is not None else _read_file(rest.pop(0))
     module, _, function = birth.entry.partition(":")
@@ -131,11 +153,12 @@ def _read_file(fd: int) -> bytes:
         return file.read()
 
 
-def be_tied(lifeline: int, *, tied: bool) -> None:
+def be_tied(lifeline: int, *, tied: bool, leads: bool) -> None:
     """Makes this process lead a group and, if it is tied, end with whoever holds the lifeline."""
     global _tied  # noqa: PLW0603  # it is a fact of the process
     _tied = tied
-    lifetime.lead_group()
+    if leads or tied:
+        lifetime.lead_group()
     if tied:
         lifetime.die_with_holder(lifeline)
 
@@ -143,6 +166,11 @@ def be_tied(lifeline: int, *, tied: bool) -> None:
 def is_tied() -> bool:
     """Whether this process ends with its parent; then what it starts must end with it."""
     return _tied
+
+
+def be_known(role: Role) -> None:
+    """Says who this process is, to whoever looks."""
+    identity.announce(role.role, role.name, parent=role.parent, daemon=role.daemon)
 
 
 def report_birth(channel: Channel) -> None:

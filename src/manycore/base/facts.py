@@ -123,7 +123,8 @@ def _threads(process: psutil.Process, told: list[list[object]]) -> list[ThreadFa
                 cpu_seconds=thread.user_time + thread.system_time,
             )
         )
-    return found
+    # the main thread first: the kernel's order is that of the ids as text
+    return sorted(found, key=lambda thread: (thread.native_id != process.pid, thread.native_id))
 
 
 def _kernel_name(pid: int, native_id: int) -> str:

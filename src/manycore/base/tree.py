@@ -131,7 +131,7 @@ def _told(pid: int) -> dict[str, Any]:
     except OSError:
         line = ""
     found = _OURS.search(line)
-    words = " ".join(line.split("\0")).strip()
+    words = " ".join(line.replace("\0", " ").split())
     if found is None:
         return {"role": "program", "name": words}
     role = next(part for part in found.groups() if part)

@@ -16,8 +16,10 @@ from multiprocessing import util
 from typing import TYPE_CHECKING, Final
 
 from manycore.base import birth, family, fresh, lifetime, oom, passing, template
+from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.child import ChildHandle
+from manycore.base.titles import set_title
 
 from .payload import pack
 
@@ -93,12 +95,13 @@ def start(process: Process, method: str) -> Popen:
     _prepare_exit()
     kills = oom.kills()
     tied = process.daemon or birth.is_tied()
+    role = Role("process", process.name, os.getpid(), process.daemon)
     if method == "fork":
-        return Popen(_fork(process, tied=tied), kills)
+        return Popen(_fork(process, role, tied=tied), kills)
     payload, fds = pack(process)
     starter = fresh.spawn if method == "spawn" else template.fork
     modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(payload) else _MODULES
-    child = starter(f"{_LIFE}:live", payload, fds=fds, modules=modules, tied=tied)
+    child = starter(f"{_LIFE}:live", payload, role=role, fds=fds, modules=modules, tied=tied)
     return Popen(child, kills)
 
 
@@ -124,7 +127,7 @@ def _end_daemons() -> None:
         popen.end_tree(max(0.0, deadline - time.monotonic()))
 
 
-def _fork(process: Process, *, tied: bool) -> ChildHandle:
+def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
     from . import life
 
     others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
@@ -146,8 +149,9 @@ def _fork(process: Process, *, tied: bool) -> ChildHandle:
             birth.forget_parents_exit_handlers()
             ours.close()
             os.close(lifeline)
-            if tied:  # others stay in our group, where Ctrl-C finds them
-                birth.be_tied(lifeline_end, tied=True)
+            birth.be_known(role)
+            set_title(f"process {role.name}")
+            birth.be_tied(lifeline_end, tied=tied, leads=False)
             code = life.run(process, theirs, lifeline_end, forked=True)
         except BaseException:
             traceback.print_exc()

@@ -11,11 +11,10 @@ from functools import partial
 from multiprocessing import util
 from typing import Any, Final
 
-from manycore.base import identity, passing
+from manycore.base import passing
 from manycore.base.birth import OUTCOME, number_message
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
-from manycore.base.titles import set_title
 
 from .outcome import FAILURE, NOTHING, UNSENDABLE, VALUE
 from .payload import unpack
@@ -56,8 +55,6 @@ def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) 
         forked: Whether this process is a copy of the parent.
     """
     dumps = partial(passing.dumps_result, forked=forked)
-    identity.announce("process", process.name, parent=process._parent_pid, daemon=process.daemon)  # noqa: SLF001
-    set_title(f"process {process.name}")
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
     wrapped = process.run
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-FORK = multiprocessing.get_context("fork")
 
 
 def eventually(condition: Callable[[], Any], within: float = 10.0) -> Any:
@@ -42,6 +40,7 @@ class Child:
             finally:
                 os._exit(code)
         self._status: int | None = None
+        self._reaping = threading.Lock()
 
     def kill(self) -> None:
         """Ends it by SIGKILL, and reaps it."""
@@ -52,11 +51,12 @@ class Child:
         os.kill(self.pid, signum)
 
     def is_over(self) -> bool:
-        if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._status = os.waitstatus_to_exitcode(status)
-        return self._status is not None
+        with self._reaping:
+            if self._status is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self._status = os.waitstatus_to_exitcode(status)
+            return self._status is not None
 
     def wait(self, within: float = 20.0) -> int:
         """Gives its exit code; fails when it takes too long."""

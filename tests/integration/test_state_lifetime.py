@@ -62,11 +62,11 @@ def test_proxies_travel_under_every_start_method(manager: Manager, method: str) 
     process.join()
     process.close()
     assert (list(boxes[0]), boxes[1].copy(), boxes[2].get()) == (["child"], {"child": 1}, 5)
-    if method == "forkserver":
-        stop_forkserver()
+    stop_helpers()
 
 
-def stop_forkserver() -> None:
+def stop_helpers() -> None:
+    """Ends the processes that multiprocessing keeps for the next time."""
     from multiprocessing import forkserver, resource_tracker
 
     forkserver._forkserver._stop()  # type: ignore[attr-defined]

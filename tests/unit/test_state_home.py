@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,5 +49,12 @@ def test_what_is_no_identity_is_none(text: str) -> None:
 
 def test_a_process_name_with_brackets_is_read(tmp_path: Path) -> None:
     """The command's name may hold anything, a closing bracket and blanks included."""
-    assert identity.start_time(os.getpid()) == identity.start_time(os.getpid())
+    program = tmp_path / ") S 1 2 3"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            started = identity.start_time(process.pid) or 0
+            assert started >= (identity.start_time(os.getpid()) or 0) > 0
+        finally:
+            process.kill()
     assert identity.start_time(2**22 + 1) is None

@@ -311,7 +311,8 @@ def _free_forgotten(store: Store) -> None:
             entry = store.get(_BY_ID + number)
             if entry is not None and _entry(number, entry).owner:
                 remove(store, number)
-        except ManycoreError:  # it is closed, or full: the directory goes, or is swept, later
+        except ManycoreError:  # it is closed, full or busy: later
+            _forgotten.append((path, number))
             return
 
 

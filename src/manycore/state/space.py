@@ -2,8 +2,8 @@
 
 The file is mapped whole, and sparse: LMDB writes into the mapping, and if the filesystem has no
 page left at that moment, the kernel ends the process with SIGBUS. So pages are asked for before
-they are written (posix_fallocate, which fails with ENOSPC instead), always further than one transaction can
-reach. How far it can reach is estimated from above:
+they are written (posix_fallocate, which fails with ENOSPC instead), always further than one
+transaction can reach. How far it can reach is estimated from above:
 
 * an operation touches a few records, and each of them a path from the root with its splits;
 * records that are put in bulk take at most 2.2 times their bytes, and copies of what they touch;
@@ -45,8 +45,8 @@ class Space:
 
     A transaction's needs are counted from its beginning, and never down. One that begins looks at
     a few numbers itself, since every operation does: it sets `spent` to 0, and when one of
-    `last_pages[one]` and `last_pages[two]`, the last used page by either of the file's two meta pages, is above `low`, it
-    calls `begin`.
+    `last_pages[one]` and `last_pages[two]`, the last used page by either of the file's two meta
+    pages, is above `low`, it calls `begin`.
 
     Args:
         home: Where the file is.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import multiprocessing
 import os
 import threading
 import uuid
@@ -43,6 +45,8 @@ def nothing_is_left(
         within=3,
         what=lambda: f"threads left: {set(threading.enumerate()) - threads}",
     )
+    gc.collect()  # an exception that was looked at holds the frames that it went through
+    multiprocessing.active_children()  # lets go of those that have ended and were not joined
     opened = {fd: name for fd, name in _descriptors().items() if fd not in descriptors}
     assert not opened, f"descriptors left open: {opened}"
     assert not os.listdir(scratch), f"files left: {os.listdir(scratch)}"

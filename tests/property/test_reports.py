@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manycore.errors import ExitCode
-from manycore.supervise.report import LONGEST_DETAILS, ReadyReport, Report, decode, encode
-from manycore.supervise.rules import Failure
+from manycore.supervise.events import Failure
+from manycore.supervise.report import (
+    LONGEST_DETAILS,
+    LetGoReport,
+    ReadyReport,
+    Report,
+    decode,
+    encode,
+)
 
 pure = settings(deadline=None)  # a busy machine may stall any example; pytest's timeout guards
 
@@ -32,7 +39,8 @@ values = st.recursive(
     max_leaves=5,
 )
 nearly_reports = st.fixed_dictionaries(
-    dict.fromkeys(("code", "problem", "where", "remedy"), values), optional={"details": values}
+    dict.fromkeys(("code", "problem", "where", "remedy"), values),
+    optional={"details": values, "news": values},
 )
 
 
@@ -48,8 +56,8 @@ def test_any_failure_is_read_back_from_one_line(failure: Failure) -> None:
 @pure
 @given(failure=failures, data=st.data())
 def test_a_torn_line_is_no_report(failure: Failure, data: st.DataObject) -> None:
-    """Wherever the writer died, half a failure is none; half a "ready" is none either."""
-    reports: list[Report] = [failure, ReadyReport()]
+    """Wherever the writer died, half a report is none."""
+    reports: list[Report] = [failure, ReadyReport(), LetGoReport()]
     line = encode(data.draw(st.sampled_from(reports)))
     assert decode(line[: data.draw(st.integers(0, len(line) - 2))]) is None
 
@@ -59,7 +67,7 @@ def test_a_torn_line_is_no_report(failure: Failure, data: st.DataObject) -> None
 def test_no_bytes_are_an_error(line: bytes) -> None:
     """Bytes of whatever kind give a report or None."""
     report = decode(line)
-    assert report is None or isinstance(report, ReadyReport | Failure)
+    assert report is None or isinstance(report, ReadyReport | LetGoReport | Failure)
 
 
 @pure

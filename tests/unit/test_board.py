@@ -15,16 +15,17 @@ from manycore.server.statistics import (
     State,
     WorkerStatistics,
     create_board,
-    mark_gone,
     read,
+    settle,
 )
+from manycore.settings import MOST_WORKERS
 
 LARGEST = 2**64 - 1
 
 
 @pytest.fixture
 def board() -> Iterator[Board]:
-    with create_board(3) as board:
+    with create_board() as board:
         yield board
 
 
@@ -126,37 +127,60 @@ class TestBoard:
         os.close(writer)
 
 
-def fill(board: Board, number: int, **cells: int) -> None:
-    row = board.row(number - 1)
+def fill(board: Board, index: int, **cells: int) -> None:
+    """Writes cells of a row, as a worker does."""
+    row = board.row(index)
     for name, value in cells.items():
         row[Column[name.upper()]] = value
 
 
+def sums(board: Board) -> tuple[int, ...]:
+    """What is read as accepted, open, finished, failed and lost."""
+    whole = read(board)
+    return whole.accepted, whole.open, whole.finished, whole.failed, whole.lost
+
+
 class TestStatistics:
-    def test_workers_that_were_never_there(self, board: Board) -> None:
-        """Every number has its entry from the beginning."""
-        nobody = dict.fromkeys(
-            ("pid", "restarts", "accepted", "open", "finished", "failed", "lost", "threads"), 0
-        )
-        assert read(board).workers == tuple(
-            WorkerStatistics(worker=number, state="down", uptime=0.0, **nobody)
-            for number in (1, 2, 3)
-        )
+    def test_a_new_board_has_no_workers(self, board: Board) -> None:
+        """Nobody lives, and nobody did anything."""
+        assert read(board) == ServerStatistics((), 0, 0, 0, 0, 0)
+
+    def test_there_is_room_for_every_worker_and_its_successor(self, board: Board) -> None:
+        """As many rows as may be needed at a time, beside the one for the sums."""
+        assert board.rows == 1 + 2 * MOST_WORKERS
 
     def test_a_row_is_read_as_it_was_written(self, board: Board) -> None:
         """Each cell has its attribute; what is open follows from the others."""
-        fill(board, 2, pid=77, state=State.READY, since=time.monotonic_ns() - 5 * 10**9, starts=3)
-        fill(board, 2, accepted=100, finished=90, failed=4, lost=3, threads=8)
-        worker = read(board).workers[1]
+        since = time.monotonic_ns() - 5 * 10**9
+        fill(board, 7, pid=77, number=2, generation=3, restarts=4, state=State.READY, since=since)
+        fill(board, 7, accepted=100, finished=93, failed=4, threads=8)
+        (worker,) = read(board).workers
         assert 5.0 <= worker.uptime < 60.0
-        assert (worker.worker, worker.pid, worker.state, worker.restarts) == (2, 77, "ready", 2)
-        assert (worker.accepted, worker.open, worker.finished) == (100, 7, 90)
-        assert (worker.failed, worker.lost, worker.threads) == (4, 3, 8)
+        assert worker == WorkerStatistics(
+            worker=2,
+            pid=77,
+            generation=3,
+            state="ready",
+            uptime=worker.uptime,
+            restarts=4,
+            accepted=100,
+            open=7,
+            finished=93,
+            failed=4,
+            threads=8,
+        )
+
+    def test_workers_are_in_the_order_of_their_places(self, board: Board) -> None:
+        """Whatever rows they have; a successor comes after the one that it succeeds."""
+        fill(board, 4, pid=1, number=1, generation=1)
+        fill(board, 9, pid=2, number=1)
+        fill(board, 1, pid=3, number=3)
+        fill(board, 1000, pid=4, number=2)
+        assert [worker.pid for worker in read(board).workers] == [2, 1, 4, 3]
 
     @pytest.mark.parametrize(
         ("state", "name", "serves"),
         [
-            (State.DOWN, "down", False),
             (State.BOOTING, "booting", False),
             (State.READY, "ready", True),
             (State.DRAINING, "draining", True),
@@ -166,59 +190,60 @@ class TestStatistics:
         self, board: Board, state: State, name: str, serves: bool
     ) -> None:
         """Before it is ready a worker has none, and while it drains it keeps it."""
-        fill(board, 1, state=state, since=time.monotonic_ns() - 10**9)
-        worker = read(board).workers[0]
+        fill(board, 1, pid=77, state=state, since=time.monotonic_ns() - 10**9)
+        (worker,) = read(board).workers
         assert worker.state == name
         assert (worker.uptime >= 1.0) == serves
 
     def test_a_row_that_moves_while_it_is_read_gives_nothing_below_zero(self, board: Board) -> None:
         """Cells are read one after another; between two of them a connection may end."""
-        fill(board, 1, state=State.READY, since=time.monotonic_ns() + 10**12)
+        fill(board, 1, pid=77, state=State.READY, since=time.monotonic_ns() + 10**12)
         fill(board, 1, accepted=5, finished=6)
-        worker = read(board).workers[0]
+        (worker,) = read(board).workers
         assert worker.open == 0
         assert worker.uptime == 0.0
 
     def test_sums_are_over_all_workers(self, board: Board) -> None:
         """The server's figures are the workers' together."""
-        fill(board, 1, accepted=10, finished=6, failed=1, lost=2)
-        fill(board, 2, accepted=20, finished=20, failed=3)
-        fill(board, 3, accepted=30, finished=5, lost=4)
-        whole = read(board)
-        assert (whole.accepted, whole.finished, whole.failed, whole.lost) == (60, 31, 4, 6)
-        assert whole.open == 2 + 0 + 21
-
-    def test_no_workers_sum_up_to_nothing(self) -> None:
-        """Sums of nothing are zeros."""
-        none = ServerStatistics(())
-        assert (none.accepted, none.open, none.finished, none.failed, none.lost) == (0, 0, 0, 0, 0)
+        fill(board, 1, pid=1, accepted=10, finished=8, failed=1)
+        fill(board, 2, pid=2, accepted=20, finished=20, failed=3)
+        fill(board, 9, pid=3, accepted=30, finished=9)
+        assert sums(board) == (60, 2 + 0 + 21, 37, 4, 0)
 
     def test_a_worker_that_is_gone_lost_what_was_open(self, board: Board) -> None:
-        """What it had accepted and not finished is lost; its counters stay, the rest is cleared."""
-        fill(board, 2, pid=77, state=State.READY, since=1, starts=1, threads=8)
+        """What it did is summed up; what it had accepted and not finished is lost."""
+        fill(board, 2, pid=77, number=1, state=State.READY, since=1, threads=8)
         fill(board, 2, accepted=10, finished=7, failed=1)
-        assert mark_gone(board, 2) == 3
-        worker = read(board).workers[1]
-        assert (worker.pid, worker.state, worker.threads, worker.uptime) == (0, "down", 0, 0.0)
-        assert (worker.accepted, worker.finished, worker.failed, worker.lost) == (10, 7, 1, 3)
-        assert worker.open == 0
+        assert settle(board, 2) == 3
+        assert read(board) == ServerStatistics(
+            (), accepted=10, open=0, finished=7, failed=1, lost=3
+        )
 
-    def test_losses_add_up_over_replacements(self, board: Board) -> None:
-        """Each death counts its own connections, once."""
-        fill(board, 1, accepted=10, finished=7)
-        assert mark_gone(board, 1) == 3
-        assert mark_gone(board, 1) == 0
-        fill(board, 1, accepted=15, finished=10)
-        assert mark_gone(board, 1) == 2
-        assert read(board).lost == 5
+    def test_a_settled_row_is_as_new(self, board: Board) -> None:
+        """Its next worker starts from nothing, and settling it twice adds nothing."""
+        fill(board, 2, **dict.fromkeys((column.name.lower() for column in Column), 1))
+        settle(board, 2)
+        before = sums(board)
+        assert list(board.row(2)) == [0] * len(Column)
+        assert settle(board, 2) == 0
+        assert sums(board) == before
 
-    def test_only_the_workers_own_row_is_closed(self, board: Board) -> None:
-        """Workers are numbered from 1, rows from 0."""
-        for number in (1, 2, 3):
-            fill(board, number, pid=number, accepted=number)
-        assert mark_gone(board, 1) == 1
-        assert [worker.pid for worker in read(board).workers] == [0, 2, 3]
-        assert [worker.lost for worker in read(board).workers] == [1, 0, 0]
+    def test_the_gone_and_the_living_are_counted_together(self, board: Board) -> None:
+        """Each death counts its own connections, once, and the next worker's come on top."""
+        fill(board, 1, pid=1, accepted=10, finished=7)
+        assert settle(board, 1) == 3
+        fill(board, 1, pid=2, accepted=5, finished=3, failed=1)
+        assert sums(board) == (15, 2, 10, 1, 3)
+        assert settle(board, 1) == 2
+        assert sums(board) == (15, 0, 10, 1, 5)
+
+    def test_only_the_workers_own_row_is_settled(self, board: Board) -> None:
+        """The others live on and keep what they have."""
+        for index in (1, 2, 3):
+            fill(board, index, pid=index, number=index, accepted=index)
+        assert settle(board, 1) == 1
+        assert [(worker.pid, worker.open) for worker in read(board).workers] == [(2, 2), (3, 3)]
+        assert sums(board) == (6, 5, 0, 0, 1)
 
     @forks
     def test_a_workers_counts_outlive_it(self, board: Board) -> None:
@@ -228,5 +253,5 @@ class TestStatistics:
             fill(board, 3, pid=os.getpid(), state=State.READY, accepted=9, finished=4)
 
         in_a_child(work)
-        assert mark_gone(board, 3) == 5
-        assert read(board).accepted == 9
+        assert settle(board, 3) == 5
+        assert sums(board) == (9, 0, 4, 0, 5)

@@ -7,8 +7,15 @@ import json
 import pytest
 
 from manycore.errors import ExitCode
-from manycore.supervise.report import LONGEST_DETAILS, ReadyReport, decode, encode
-from manycore.supervise.rules import Failure
+from manycore.supervise.events import Failure
+from manycore.supervise.report import (
+    LONGEST_DETAILS,
+    LetGoReport,
+    ReadyReport,
+    Report,
+    decode,
+    encode,
+)
 
 FAILURE = Failure(
     ExitCode.TARGET_FAILED,
@@ -19,8 +26,10 @@ FAILURE = Failure(
 )
 
 
-@pytest.mark.parametrize("report", [ReadyReport(), FAILURE, Failure(ExitCode.BOOT_FAILED, "")])
-def test_a_report_is_one_line_and_read_back(report: ReadyReport | Failure) -> None:
+@pytest.mark.parametrize(
+    "report", [ReadyReport(), LetGoReport(), FAILURE, Failure(ExitCode.BOOT_FAILED, "")]
+)
+def test_a_report_is_one_line_and_read_back(report: Report) -> None:
     """The reader looks for a newline: there is one, at the end, whatever the traceback has."""
     line = encode(report)
     assert line.endswith(b"\n")
@@ -72,6 +81,13 @@ def facts(**changed: object) -> bytes:
         b"[]",
         b"{}",
         b'{"code": 3}',
+        b'{"news": "stale"}',
+        b'{"news": null}',
+        b'{"news": []}',
+        b'{"news": {}}',
+        b'{"ready": true}',
+        b'"news"',
+        b'["news"]',
         facts(code=99),
         facts(code=None),
         facts(code=[]),

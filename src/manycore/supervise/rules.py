@@ -107,6 +107,7 @@ class Rules:
     generation: int = 0
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _places: dict[int, _Place] = field(default_factory=dict)
+    _begun: bool = False
     _spawned: int = 0
     _reloading: bool = False
     _reload_again: bool = False  # one was asked for that cannot begin yet
@@ -144,7 +145,7 @@ class Rules:
         actions: list[Action] = []
         match event:
             case Begin():
-                actions = [self._fill(n, now) for n, p in self._places.items() if p.is_empty]
+                actions = self._begin(now)
             case Booted(worker):
                 actions = self._booted(worker, now)
             case BootFailed(worker, failure):
@@ -161,12 +162,18 @@ class Rules:
                 again = self.urgency >= Urgency.QUICK
                 actions = self._stop(Urgency.NOW if again else Urgency.QUICK, now)
             case ReloadAsked():
-                self._reload_again = True
+                self._reload_again = not self.urgency
             case ScaleAsked(workers):
                 actions = self._scale(workers, now)
             case TimePassed():
                 actions = self._time_passed(now)
         return actions + self._announce() + self._renew_workers(now) + self._finish()
+
+    def _begin(self, now: float) -> list[Action]:
+        if self.urgency:
+            return []
+        self._begun = True
+        return [self._fill(number, now) for number, p in self._places.items() if p.is_empty]
 
     def _spawn(self, number: int, now: float) -> Spawn:
         self._spawned += 1
@@ -211,6 +218,8 @@ class Rules:
         place = self._places.get(worker.number)
         if place is not None and place.successor == name:
             place.successor = None
+            if not self._reloading or worker.generation < self.generation:
+                return []  # what is left of a reload that failed
             return self._end_reload(_boot_failure(worker, how))
         if place is None or place.worker != name:
             return []  # it was replaced, or is too many
@@ -246,27 +255,35 @@ class Rules:
         return [Pause(number, pause)]
 
     def _renew_workers(self, now: float) -> list[Action]:
-        """Starts successors, as far as there is room; ends the reload when all are in place."""
-        if self.urgency or not self.announced:
-            return []
-        if self._reload_again and not self._reloading:
-            self._reloading, self._reload_again = True, False
-            self.generation += 1
-            self._renew = deque(sorted(self._places))
+        """Begins a reload, starts successors as far as there is room, ends it when all is new."""
+        actions: list[Action] = []
+        while self.announced and not self.urgency:
+            if not self._reloading:
+                if not self._reload_again:
+                    break
+                self._reloading, self._reload_again = True, False
+                self.generation += 1
+                self._renew = deque(sorted(self._places))
+            actions += self._start_successors(now)
+            if self._renew or self._old_code_serves():
+                break
+            actions += self._end_reload(None)
+        return actions
+
+    def _start_successors(self, now: float) -> list[Action]:
         actions: list[Action] = []
         while self._renew:
             place = self._places.get(self._renew[0])
             old = None if place is None or place.worker is None else self._workers[place.worker]
             if place is not None and old is not None and old.generation < self.generation:
                 extra = len(self._workers) - len(self._places)
-                if old.stage is not Stage.READY or extra >= self.policy.overlap:
-                    return actions
+                is_free = old.stage is Stage.READY and place.successor is None
+                if not is_free or extra >= self.policy.overlap:
+                    break
                 action = self._spawn(self._renew[0], now)
                 place.successor = action.worker
                 actions.append(action)
             self._renew.popleft()
-        if self._reloading and not self._old_code_serves():
-            actions += self._end_reload(None)
         return actions
 
     def _old_code_serves(self) -> bool:
@@ -287,11 +304,13 @@ class Rules:
         actions: list[Action] = []
         for number in range(len(self._places) + 1, workers + 1):
             self._places[number] = _Place()
-            actions.append(self._fill(number, now))
+            if self._begun:
+                actions.append(self._fill(number, now))
         for number in range(len(self._places), workers, -1):
             place = self._places.pop(number)
             names = [name for name in (place.worker, place.successor) if name is not None]
-            actions += [self._tell(name, Urgency.GRACEFUL, now) for name in names]
+            living = [name for name in names if not self._workers[name].told]
+            actions += [self._tell(name, Urgency.GRACEFUL, now) for name in living]
         return actions
 
     def _stop(self, urgency: Urgency, now: float) -> list[Action]:

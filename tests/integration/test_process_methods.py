@@ -166,6 +166,26 @@ class TestAnywhere:
         assert parent == its_template != template.current().pid
         forked.join()
 
+    def test_a_forked_copy_may_exit_as_it_likes(self) -> None:
+        """A copy that ends as programs do neither waits for the processes nor ends them."""
+        program = """
+            import os, sys, time
+            from manycore import Process, active_children
+            processes = [Process(target=time.sleep, args=(60,), daemon=d) for d in (True, False)]
+            for process in processes:
+                process.start()
+            copy = os.fork()
+            if copy == 0:
+                print(active_children(), flush=True)
+                sys.exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
+            print([process.is_alive() for process in processes])
+            for process in processes:
+                process.stop()
+        """
+        done = run(program)
+        assert (done.stdout, done.stderr) == ("[]\n7\n[True, True]\n", "")
+
     def test_processes_start_processes(self) -> None:
         """Processes may have children, daemons too."""
 

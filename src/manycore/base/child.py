@@ -124,9 +124,11 @@ class ChildHandle:
         if not self._silent:
             poller.register(self._channel, select.POLLIN)
         ready = {fd for fd, _ in poller.poll(None if timeout is None else timeout * 1000)}
-        if self._channel.fileno() in ready:
+        if not self._silent and self._channel.fileno() in ready:
             self._take(wait=False)
-        if self.pidfd in ready and self.exitcode is None:
+        if self.exitcode is not None:
+            self._hang_up()
+        elif self.pidfd in ready:
             self._conclude()
         return bool(ready)
 
@@ -158,6 +160,14 @@ class ChildHandle:
             code = self._reap() if self._reap is not None else None
             self.seen = code is not None
             self.exitcode = self._said if code is None else code
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Nothing will come any more: only the pidfd is kept, which callers may wait on."""
+        lifeline, self._lifeline, self._silent = self._lifeline, -1, True
+        self._channel.close()
+        if lifeline >= 0:
+            os.close(lifeline)
 
 
 def _forget_all() -> None:

@@ -164,6 +164,8 @@ def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
             set_title(f"process {role.name}")
             birth.be_tied(lifeline_end, tied=tied, leads=False)
             code = life.run(process, theirs, lifeline_end, forked=True)
+        except KeyboardInterrupt:
+            pass  # the program tells of it
         except BaseException:
             traceback.print_exc()
         finally:

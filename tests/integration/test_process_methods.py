@@ -265,6 +265,26 @@ class TestUnsendable:
         assert "sour" in capfd.readouterr().err
 
 
+class TestNoTemplate:
+    @pytest.mark.parametrize("method", ["template", "spawn"])
+    def test_an_interpreter_that_does_not_start(
+        self, method: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When no interpreter can be started, start says so, and nothing is left."""
+        template.stop()
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        process = Process(target=int, start_method=method)
+        with pytest.raises(manycore.BootError, match="exited 1"):
+            process.start()
+        assert process.pid is None
+        assert len(os.listdir("/proc/self/fd")) == before
+        monkeypatch.undo()
+        process.start()
+        assert process.result() == 0
+        process.join()
+
+
 class TestFork:
     def test_live_threads_are_named(self) -> None:
         """A fork of a process with threads warns, and names them."""

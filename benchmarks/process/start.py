@@ -4,16 +4,20 @@ Run it: python benchmarks/process/start.py [rounds]
 
 Prints medians in milliseconds and the two ratios that are promised: ours is start + result of a
 no-op, theirs start + join of the same. The template's cold start is the first `start()` of a fresh
-program, from the call until the process exists, and is taken in programs of its own.
+program, from the call until the process exists. It is taken in programs of its own, with compiled
+bytecode, as an installed package has it. Beside it stand the CPU time that it took of the program
+and of the template, which a busy machine stretches less, and a bare `python -c pass`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -27,10 +31,14 @@ import sys, time
 sys.path[:0] = {path!r}
 import manycore.process.launch  # the program's own imports are not the template's start
 from manycore import Process
+from manycore.base import template
 process = Process(target=int)
-began = time.perf_counter()
+began, used = time.perf_counter(), time.process_time()
 process.start()
-print(time.perf_counter() - began)
+took, used = time.perf_counter() - began, time.process_time() - used
+with open(f"/proc/{{template.current().pid}}/schedstat") as file:
+    used += int(file.read().split()[0]) / 1e9  # what the template has used by now, in ns
+print(took, used)
 process.join()
 """
 
@@ -57,12 +65,31 @@ def theirs(method: str) -> float:
     return time.perf_counter() - began
 
 
-def cold() -> float:
+def cold(environment: dict[str, str]) -> list[float]:
     program = COLD.format(path=sys.path)
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    return [float(word) for word in done.stdout.split()]
+
+
+def bare(environment: dict[str, str]) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True, env=environment)
+    return time.perf_counter() - began
+
+
+def take_cold_starts(took: dict[str, list[float]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        environment = dict(os.environ) | {"PYTHONPYCACHEPREFIX": directory}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        cold(environment)  # which writes the bytecode
+        for _ in range(COLD_STARTS):
+            elapsed, used = cold(environment)
+            took["cold start"].append(elapsed)
+            took["cold start, CPU"].append(used)
+            took["python -c pass"].append(bare(environment))
 
 
 def main(rounds: int) -> None:
@@ -77,7 +104,8 @@ def main(rounds: int) -> None:
         for name, way in ways.items():
             if name != "spawn" or number % SPAWN_EVERY == 0:
                 took[name].append(way())
-    took["cold start"] = [cold() for _ in range(COLD_STARTS)]
+    took |= {"cold start": [], "cold start, CPU": [], "python -c pass": []}
+    take_cold_starts(took)
     print(f"Python {platform.python_version()}, {platform.system()} {platform.release()}")
     print("start of a no-op, ms        median     best")
     for name, times in took.items():
@@ -86,6 +114,7 @@ def main(rounds: int) -> None:
     medians = {name: statistics.median(times) for name, times in took.items()}
     print(f"manycore / fork:  {medians['manycore'] / medians['fork']:.2f}   (promised: <= 2.5)")
     print(f"manycore / spawn: {medians['manycore'] / medians['spawn']:.3f}  (promised: <= 0.15)")
+    print(f"cold start / python -c pass: {medians['cold start'] / medians['python -c pass']:.2f}")
     print(f"cold start: {medians['cold start'] * 1e3:.1f} ms  (promised: < 60)")
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from multiprocessing import get_logger as get_logger
     from multiprocessing import log_to_stderr as log_to_stderr
     from multiprocessing import parent_process as parent_process
-    from multiprocessing import reducer as reducer
     from multiprocessing import set_executable as set_executable
 
     from .base.cpus import cpu_count as cpu_count
@@ -128,7 +127,6 @@ _HOMES = {
     "log_to_stderr": "multiprocessing",
     "parent_process": "multiprocessing",
     "preload": ".base.template",
-    "reducer": "multiprocessing",
     "serve": ".server.server",
     "set_executable": "multiprocessing",
     "set_forkserver_preload": ".process.context",
@@ -191,7 +189,6 @@ __all__ = [
     "log_to_stderr",
     "parent_process",
     "preload",
-    "reducer",
     "serve",
     "set_executable",
     "set_forkserver_preload",
@@ -205,6 +202,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("manycore")
+    if name == "reducer":  # no name of ours, but one that multiprocessing has
+        import multiprocessing
+
+        return multiprocessing.reducer
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name], __name__), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pty
 import select
@@ -24,6 +25,7 @@ from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, num
 @pytest.fixture(autouse=True)
 def _no_template_left() -> Iterator[None]:
     yield
+    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -22,6 +23,7 @@ from process_programs import PATIENCE, eventually
 @pytest.fixture(autouse=True)
 def _no_template_left() -> Iterator[None]:
     yield
+    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
 
 
@@ -136,6 +138,7 @@ class TestFace:
         assert multiprocessing.connection.wait([process.sentinel], PATIENCE) == [process.sentinel]
         assert process.exitcode == -signal.SIGKILL
         assert multiprocessing.connection.wait([process.sentinel], 0) == [process.sentinel]
+        process.join()
 
     def test_join_with_a_timeout(self) -> None:
         """Join returns when its time is up, and the process goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from process_programs import PATIENCE, begin, eventually
 @pytest.fixture(autouse=True)
 def _no_template_left() -> Iterator[None]:
     yield
+    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
 
 

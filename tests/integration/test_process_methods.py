@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from process_programs import PATIENCE, run
 @pytest.fixture(autouse=True)
 def _no_template_left() -> Iterator[None]:
     yield
+    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
 
 
@@ -166,6 +168,26 @@ class TestAnywhere:
         assert parent == its_template != template.current().pid
         forked.join()
 
+    def test_a_forked_copy_may_exit_as_it_likes(self) -> None:
+        """A copy that ends as programs do neither waits for the processes nor ends them."""
+        program = """
+            import os, sys, time
+            from manycore import Process, active_children
+            processes = [Process(target=time.sleep, args=(60,), daemon=d) for d in (True, False)]
+            for process in processes:
+                process.start()
+            copy = os.fork()
+            if copy == 0:
+                print(active_children(), flush=True)
+                sys.exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
+            print([process.is_alive() for process in processes])
+            for process in processes:
+                process.stop()
+        """
+        done = run(program)
+        assert (done.stdout, done.stderr) == ("[]\n7\n[True, True]\n", "")
+
     def test_processes_start_processes(self) -> None:
         """Processes may have children, daemons too."""
 
@@ -241,6 +263,26 @@ class TestUnsendable:
         process.join()
         assert process.exitcode == 1
         assert "sour" in capfd.readouterr().err
+
+
+class TestNoTemplate:
+    @pytest.mark.parametrize("method", ["template", "spawn"])
+    def test_an_interpreter_that_does_not_start(
+        self, method: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When no interpreter can be started, start says so, and nothing is left."""
+        template.stop()
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        process = Process(target=int, start_method=method)
+        with pytest.raises(manycore.BootError, match="exited 1"):
+            process.start()
+        assert process.pid is None
+        assert len(os.listdir("/proc/self/fd")) == before
+        monkeypatch.undo()
+        process.start()
+        assert process.result() == 0
+        process.join()
 
 
 class TestFork:

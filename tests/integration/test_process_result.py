@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures.process
+import gc
 import os
 import signal
 import threading
@@ -21,6 +22,7 @@ from process_programs import PATIENCE, is_gone
 @pytest.fixture(autouse=True)
 def _no_template_left() -> Iterator[None]:
     yield
+    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
 
 
@@ -229,6 +231,7 @@ class TestLost:
             with pytest.raises(WorkerLost):
                 process.result()
             took.append(time.monotonic() - began)
+            process.join()
         assert min(took) < 0.1
 
     def test_in_the_middle_of_the_result(self) -> None:
@@ -289,5 +292,6 @@ class TestTemplateLost:
         process.kill()
         with pytest.raises(WorkerLost, match="nobody saw how: the template process had ended"):
             process.result(PATIENCE)
+        process.join()
         assert process.exitcode == 255
         assert is_gone(pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from process_programs import PATIENCE, run
 @pytest.fixture(autouse=True)
 def _no_template_left() -> Iterator[None]:
     yield
+    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
 
 

@@ -39,7 +39,7 @@ class TestBothVersions:
         assert oom.verdict(-9, before, root) == ""
         (root / file).write_text("oom_kill 3\n")
         assert "out-of-memory killer" in oom.verdict(-9, before, root)
-        assert "2 times" in oom.verdict(-9, before, root)
+        assert "started: 2)" in oom.verdict(-9, before, root)
 
     def test_other_deaths_are_not_its(
         self, tmp_path: Path, cgroup: str, mountinfo: str, file: str

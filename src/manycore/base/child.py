@@ -83,7 +83,7 @@ class ChildHandle:
 
     def send_signal(self, signum: int) -> None:
         """Sends a signal; to a child that has ended, nothing. The id cannot be another's."""
-        if self.exitcode is None:
+        if self.exitcode is None and self.pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signum)  # type: ignore[attr-defined,unused-ignore]
 
@@ -98,6 +98,8 @@ class ChildHandle:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not done():
+                if self.pidfd < 0:  # closed, or a copy's: there will be no news
+                    return False
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if self._reading:
                     if not self._changed.wait(left) and not done():
@@ -122,9 +124,11 @@ class ChildHandle:
         if not self._silent:
             poller.register(self._channel, select.POLLIN)
         ready = {fd for fd, _ in poller.poll(None if timeout is None else timeout * 1000)}
-        if self._channel.fileno() in ready:
+        if not self._silent and self._channel.fileno() in ready:
             self._take(wait=False)
-        if self.pidfd in ready and self.exitcode is None:
+        if self.exitcode is not None:
+            self._hang_up()
+        elif self.pidfd in ready:
             self._conclude()
         return bool(ready)
 
@@ -156,6 +160,14 @@ class ChildHandle:
             code = self._reap() if self._reap is not None else None
             self.seen = code is not None
             self.exitcode = self._said if code is None else code
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Nothing will come any more: only the pidfd is kept, which callers may wait on."""
+        lifeline, self._lifeline, self._silent = self._lifeline, -1, True
+        self._channel.close()
+        if lifeline >= 0:
+            os.close(lifeline)
 
 
 def _forget_all() -> None:

@@ -50,8 +50,8 @@ def verdict(exitcode: int, kills_before: int | None, root: Path = Path("/")) -> 
     if now is None or now <= kills_before:
         return ""
     return (
-        "by the kernel's out-of-memory killer, it seems: "
-        f"it struck {now - kills_before} times in this cgroup since the process was started"
+        "by the kernel's out-of-memory killer, it seems "
+        f"(kills in this cgroup since the process was started: {now - kills_before})"
     )
 
 

@@ -14,16 +14,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
-from typing import Any, Final
+from typing import Any
 
 from manycore.errors import SendError
-
-_DEEPEST: Final = 12  # levels of a nested object that an error message is searched in
 
 #: the descriptors that this process was given at its start, in the order they were sent
 inherited: list[int] = []
@@ -83,8 +80,7 @@ def dumps(value: object, cargo: Cargo, *, name: str = "") -> bytes:
     try:
         return _write(value, cargo)
     except Exception as error:
-        path, culprit = _culprit(value, name, error)
-        raise SendError(path or "it", _in_words(culprit)) from culprit
+        raise _send_error(value, name, error) from error
 
 
 def _write(value: object, cargo: Cargo) -> bytes:
@@ -129,8 +125,7 @@ def dumps_result(value: object, *, forked: bool = False) -> bytes:
             return _write_by_value(value)
         return file.getvalue()
     except Exception as error:
-        path, culprit = _culprit(value, "the result", error)
-        raise SendError(path, _in_words(culprit)) from culprit
+        raise _send_error(value, "the result", error) from error
 
 
 def loads(data: bytes | memoryview, fds: list[int]) -> Any:
@@ -205,67 +200,8 @@ def _is_findable(module: str) -> bool:
     return False
 
 
-def _culprit(value: object, name: str, error: Exception) -> tuple[str, Exception]:
-    """Finds the innermost part of an object that cannot be sent, and what it raises."""
-    for _ in range(_DEEPEST):
-        for part, inner in _parts(value):
-            try:
-                _write(inner, Cargo())
-            except Exception as problem:
-                name, value, error = _join(name, part), inner, problem
-                break
-        else:
-            break
-    return name, error
+def _send_error(value: object, name: str, error: Exception) -> SendError:
+    from . import culprit  # nobody needs it who sends what can be sent
 
-
-def _parts(value: object) -> Iterator[tuple[str, object]]:
-    """Gives what an object consists of, with how Python would spell it after the object's name."""
-    match value:
-        case dict():
-            yield from ((f"[{key!r}]", item) for key, item in value.items())
-        case list() | tuple():
-            yield from ((f"[{index}]", item) for index, item in enumerate(value))
-        case set() | frozenset():
-            yield from ((f"{{{item!r}}}", item) for item in value)
-        case FunctionType():
-            yield from _parts_of_function(value)
-        case _:
-            if hasattr(value, "__self__") and hasattr(value, "__func__"):
-                yield ".__self__", value.__self__
-            attributes = getattr(value, "__dict__", None)
-            whole = isinstance(value, type) or hasattr(value, "_semlock")  # a lock of theirs
-            if isinstance(attributes, dict) and not whole:
-                yield from ((f".{key.lstrip('_')}" if key in _OURS else f".{key}", item)
-                            for key, item in attributes.items())  # fmt: skip
-
-
-_OF_A_FORK: Final = "SemLock created in a fork context"  # what the standard library says of it
-_OF_A_FORK_IN_WORDS: Final = (
-    "it was made for processes that are forked from this one; make it with "
-    "manycore.Lock(), manycore.Queue() and so on, or start the process with start_method='fork'"
-)
-
-_OURS: Final = frozenset({"_target", "_args", "_kwargs"})  # of a Process: shown as they were given
-
-
-def _parts_of_function(function: FunctionType) -> Iterator[tuple[str, object]]:
-    names = function.__code__.co_freevars
-    for name, cell in zip(names, function.__closure__ or (), strict=True):
-        try:
-            yield f" (its variable {name!r})", cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    for name in function.__code__.co_names:
-        if name in function.__globals__ and not is_importable(function.__module__):
-            yield f" (its global {name!r})", function.__globals__[name]
-
-
-def _join(name: str, part: str) -> str:
-    return f"{name}{part}" if name else part.lstrip(".")
-
-
-def _in_words(error: Exception) -> str:
-    if _OF_A_FORK in str(error):
-        return _OF_A_FORK_IN_WORDS
-    return f"{error}" or type(error).__name__
+    path, problem = culprit.find(value, name, error, lambda part: _write(part, Cargo()))
+    return SendError(path or "it", problem)

@@ -127,6 +127,17 @@ def _end_daemons() -> None:
         popen.end_tree(max(0.0, deadline - time.monotonic()))
 
 
+def _forget_children() -> None:
+    """In a forked copy of the program, whose children they are not: it need not join them."""
+    children = standard._children  # type: ignore[attr-defined]  # noqa: SLF001
+    for process in list(children):
+        if isinstance(getattr(process, "_popen", None), Popen):
+            children.discard(process)
+
+
+os.register_at_fork(after_in_child=_forget_children)
+
+
 def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
     from . import life
 
@@ -153,6 +164,8 @@ def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
             set_title(f"process {role.name}")
             birth.be_tied(lifeline_end, tied=tied, leads=False)
             code = life.run(process, theirs, lifeline_end, forked=True)
+        except KeyboardInterrupt:
+            pass  # the program tells of it
         except BaseException:
             traceback.print_exc()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import pickle
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,9 +58,12 @@ def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) 
     dumps = partial(passing.dumps_result, forked=forked)
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
     wrapped = process.run
+    # a Ctrl-C waits until it can be dealt with without a traceback
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
     def run_and_tell() -> None:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             value = wrapped()
         except SystemExit as stop:
             _tell(channel, _code_of(stop), NOTHING, b"")

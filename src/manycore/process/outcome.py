@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from manycore.base.birth import HEAD_BYTES
@@ -26,10 +28,12 @@ class Outcome:
     Args:
         kind: One of the bytes above.
         data: What came with it.
-        lost: The error of a process that delivered nothing.
+        lost: Makes the error of a process that delivered nothing.
     """
 
-    def __init__(self, kind: bytes, data: bytes, lost: WorkerLost | None = None) -> None:
+    def __init__(
+        self, kind: bytes, data: bytes, lost: Callable[[], WorkerLost] | None = None
+    ) -> None:
         self._kind = kind
         self._data = data
         self._lost = lost
@@ -50,15 +54,15 @@ class Outcome:
         assert code is not None
         if not child.seen and child.outcome is None:
             how, reason = "ended", "nobody saw how: the template process had ended before"
-            return cls(NOTHING, b"", WorkerLost(child.pid, how, name, reason))
+            return cls(NOTHING, b"", partial(WorkerLost, child.pid, how, name, reason))
         how = exit_in_words(code).removeprefix("was ")
         reason = oom.verdict(code, oom_kills) if code < 0 else "without a result"
-        return cls(NOTHING, b"", WorkerLost(child.pid, how, name, reason, code))
+        return cls(NOTHING, b"", partial(WorkerLost, child.pid, how, name, reason, code))
 
     def give(self) -> Any:
         """Gives the value, or raises what stands in its place; the same each time."""
         if self._lost is not None:
-            raise self._lost
+            raise self._lost()  # a new one: one that is kept keeps those it was raised through
         if self._kind != VALUE:
             failure: Failure = pickle.loads(self._data)  # noqa: S301  # our child's
             raise failure.rebuild()

@@ -8,6 +8,7 @@ the program's exit. How a process starts is in `launch`, what it does then in `l
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import context, util
 from multiprocessing import process as standard
@@ -18,6 +19,12 @@ from manycore.base import birth
 
 from .methods import chosen_method
 from .outcome import Outcome
+
+if sys.platform != "linux":
+    raise ImportError(
+        "manycore's processes need Linux, whose kernel ends them with their parent: "
+        "use multiprocessing.Process here"
+    )
 
 if TYPE_CHECKING:
     from manycore.base.facts import ProcessStatistics

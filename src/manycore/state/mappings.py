@@ -54,7 +54,7 @@ class DictProxy(Proxy):
         """Writes the items that a new dict begins with."""
         writing.txn.put(number + META, _EMPTY)
         if begin and begin[0]:
-            put_items(writing, number, begin[0])
+            put_items(writing, writing.txn, number, begin[0])
 
     def __getitem__(self, key: Any) -> Any:
         # a short text key is encoded here: this is what dicts are used for
@@ -82,7 +82,7 @@ class DictProxy(Proxy):
             if old is not None and not old[-1]:  # as usual: it is there, and nothing is special
                 txn.put(record, data + old[-TAIL:])
             else:
-                put_item(writing, self._number, name, data, exact)
+                put_item(writing, txn, self._number, name, data, exact)
 
     def __delitem__(self, key: Any) -> None:
         self._take(key)
@@ -148,10 +148,10 @@ class DictProxy(Proxy):
         if ttl is not None:
             self._drop_expired()
         writing = self._store.writing
-        with writing:
+        with writing as txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
-            put_item(writing, self._number, name, data, exact, expires)
+            put_item(writing, txn, self._number, name, data, exact, expires)
 
     def ttl(self, key: Any) -> float | None:
         """Gives the seconds that a key still has; None if it has no end.
@@ -181,7 +181,7 @@ class DictProxy(Proxy):
             if record is None or is_expired(record, time.time()):
                 if len(data) > SMALL or writing.short:
                     writing.need(len(data))
-                put_item(writing, self._number, name, data, exact)
+                put_item(writing, txn, self._number, name, data, exact)
                 return default
         return loads(record)
 
@@ -214,8 +214,8 @@ class DictProxy(Proxy):
         """Sets every key of a mapping, of pairs, and of the keywords, in one transaction."""
         items = prepare(self._store, as_items(args, kwargs))
         if items:
-            with self._store.writing:
-                put_items(self._store.writing, self._number, items)
+            with self._store.writing as txn:
+                put_items(self._store.writing, txn, self._number, items)
 
     def clear(self) -> None:
         """Removes every item."""
@@ -325,6 +325,7 @@ class DictProxy(Proxy):
 
 def put_item(
     writing: Writing,
+    txn: Any,
     number: bytes,
     name: bytes,
     data: bytes,
@@ -332,7 +333,6 @@ def put_item(
     expires: float | None = None,
 ) -> None:
     """Sets one item, within a transaction."""
-    txn = writing.txn
     key = number + ITEMS + name
     old = txn.get(key)
     meta = read_meta(txn, number)
@@ -355,12 +355,12 @@ def put_item(
 
 
 def put_items(
-    writing: Writing, number: bytes, items: list[tuple[bytes, bytes | None, bytes]]
+    writing: Writing, txn: Any, number: bytes, items: list[tuple[bytes, bytes | None, bytes]]
 ) -> None:
     """Sets what `prepare` gave, within a transaction."""
     writing.need(sum(len(name) + len(data) + _OVERHEAD for name, _, data in items))
     for name, exact, data in items:
-        put_item(writing, number, name, data, exact)
+        put_item(writing, txn, number, name, data, exact)
 
 
 def drop_item(txn: Any, number: bytes, key: bytes, record: bytes) -> None:

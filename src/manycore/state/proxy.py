@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 from manycore.errors import ManycoreError, StateClosed, StateTypeError
 
 from . import identity
-from .encoding import PROTOCOL, dumps
+from .encoding import PROTOCOL, UNPICKLABLE, dumps
 from .store import Store, Writing, store_at
 
 ID_BYTES: Final = 6
@@ -129,7 +129,7 @@ class Proxy:
     def _dumps(self, value: object) -> bytes:
         try:
             data = pickle.dumps(value, PROTOCOL)
-        except Exception:
+        except UNPICKLABLE:
             data = dumps(value)
         if _MARK in data:
             _keep(self._store, data)

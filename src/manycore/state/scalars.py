@@ -221,8 +221,7 @@ class ArrayProxy(Proxy):
             numbers[index] = given
             if len(numbers) != length:
                 raise ValueError(f"an array of {length} numbers cannot become {len(numbers)}")
-            with self._store.writing:
-                self.fill(self._store.writing, self._number, numbers)
+            self.fill(self._store.writing, self._number, numbers)
 
 
 def value_bytes(store: Any, value: Any) -> bytes:

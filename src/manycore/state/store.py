@@ -18,11 +18,13 @@ Rules:
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import get_ident
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 import lmdb
@@ -86,7 +88,8 @@ class Store:
         """Reads one record."""
         writing = self.writing
         if writing.grouped and writing.owner == get_ident():
-            return writing.record(key)
+            record: bytes | None = writing.txn.get(key)
+            return record
         with self._reading:
             try:
                 value: bytes | None = self._begin().get(key)
@@ -156,14 +159,13 @@ class Store:
 
     def before_fork(self) -> None:
         """Waits until no thread of this process is in a transaction, and keeps them out."""
-        self.writing.quiet = self.writing.lock.acquire(timeout=FORK_PATIENCE)
+        self.writing.hold_still()
         self._reading.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Lets them in again."""
         self._reading.release()
-        if self.writing.quiet:
-            self.writing.lock.release()
+        self.writing.go_on()
 
     def after_fork_in_child(self) -> None:
         """Lets go of the parent's environment, unless a thread that is not here is using it."""
@@ -204,26 +206,32 @@ class _Refusal:
 class Writing:
     """The one transaction of this process that writes, if there is one. Reusable, not nestable.
 
+    An exception may come between any two instructions (Ctrl-C). So an operation's transaction
+    belongs to its frame alone, and is undone when that goes; here it is only known of.
+
     Attributes:
-        txn: The transaction that is open.
+        begin: The environment's `begin`.
+        lock: Held by the thread whose `transaction` block runs.
         short: There is room to remove things, and none to put any: see `need`.
-        grouped: It belongs to a caller's `transaction` block.
+        grouped: A `transaction` block runs.
         owner: The thread that it belongs to.
+        quiet: A fork is under way, and no other thread is in such a block.
     """
 
     __slots__ = (
+        "_doomed",
+        "_group",
+        "_guard",
         "_home",
+        "_known",
+        "_serial",
         "_space",
         "begin",
-        "busy",
-        "doomed",
         "grouped",
         "lock",
         "owner",
         "quiet",
-        "serial",
         "short",
-        "txn",
     )
 
     def __init__(self, home: Home, space: Space, begin: Callable[..., Any]) -> None:
@@ -231,74 +239,59 @@ class Writing:
         self._space = space
         self.begin = begin
         self.lock = threading.RLock()
-        self.txn: Any = None
-        self.busy = self.grouped = self.quiet = self.short = False
-        self.doomed: BaseException | None = None
+        self.grouped = self.quiet = self.short = False
         self.owner = 0
-        self.serial = 0
+        self._known: Callable[[], Any] = _no_transaction
+        self._group: Any = None
+        self._guard: Any = None
+        self._doomed: BaseException | None = None
+        self._serial = 0
 
     def __enter__(self) -> Any:
-        self.lock.acquire()
+        if self.grouped and self.owner == get_ident():
+            return self._join()
         try:
-            if self.txn is None:
-                self.txn = txn = self.begin(None, None, True)
-                self.serial = 0
-                space = self._space
-                space.spent = 0
-                low, last_pages = space.low, space.last_pages
-                if last_pages[space.one] > low or last_pages[space.two] > low:
-                    self.short = not space.begin(txn)
-                self.busy = True
-                return txn
-            self._join()
-            self.busy = True
-        except BaseException as error:
-            self._undo_beginning()
-            if isinstance(error, lmdb.Error):
-                raise translate(error, self._home) from error
-            raise
-        return self.txn
+            txn = self.begin(None, None, True)
+            self._known = weakref.ref(txn)
+        except lmdb.Error as error:
+            txn = self._begin_again(error)
+        self._serial = 0
+        self.short = False
+        space = self._space
+        space.spent = 0
+        low, last_pages = space.low, space.last_pages
+        if last_pages[space.one] > low or last_pages[space.two] > low:
+            self.short = not space.begin(txn)
+        return txn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
-        self.busy = False
-        try:
-            if not self.grouped:
-                txn = self.txn
-                self.txn = None
-                self.short = False
+        if self.grouped and self.owner == get_ident():
+            if isinstance(error, (lmdb.Error, StateFull)):
+                self._doomed = error
+        else:
+            txn = self._known()
+            try:
                 if kind is None:
                     txn.commit()
                     return
                 txn.abort()
-            elif isinstance(error, (lmdb.Error, StateFull)):
-                self.doomed = error
-        except lmdb.Error as failure:
-            raise translate(failure, self._home) from failure
-        finally:
-            self.lock.release()
+            except lmdb.Error as failure:
+                raise translate(failure, self._home) from failure
         if isinstance(error, lmdb.Error):
             raise translate(error, self._home) from error
 
-    def _join(self) -> None:
-        """Begins an operation within a caller's block."""
-        if self.busy:
-            raise self._reentered()
-        if self.doomed is not None:
-            raise self._doomed() from self.doomed
-        self.short = not self._space.more(self.txn)
-
-    def record(self, key: bytes) -> bytes | None:
-        """Reads one record as the open transaction sees it."""
-        value: bytes | None = self.txn.get(key)
-        return value
+    @property
+    def txn(self) -> Any:
+        """The transaction that is open."""
+        return self._known()
 
     def order(self) -> bytes:
         """Gives 9 bytes that sort by the order in which they were asked for, by all processes."""
-        serial = self.serial
-        self.serial = serial + 1
-        number: int = self.txn.id() << 24 | min(serial, 0xFF_FFFF)
+        serial = self._serial
+        self._serial = serial + 1
+        number: int = self._known().id() << 24 | min(serial, 0xFF_FFFF)
         return number.to_bytes(9, "big")
 
     def need(self, size: int) -> None:
@@ -310,67 +303,96 @@ class Writing:
         Raises:
             StateFull: There is none.
         """
-        self._space.need(self.txn, size)
+        self._space.need(self._known(), size)
 
     def group(self) -> None:
-        """Makes all that this thread writes from now on one transaction, until `ungroup`."""
+        """Makes all that this thread writes from now on one transaction; `lock` is held."""
         with self as txn:
-            if self.grouped:
-                raise StateError(self._home.path, "transactions do not nest", "use the outer one")
-            del txn
-            self.lock.acquire()  # kept until ungroup
+            self._group = txn
             self.owner = get_ident()
             self.grouped = True
 
     def ungroup(self, *, keep: bool) -> None:
         """Ends what `group` began."""
         self.grouped = False
-        txn, self.txn = self.txn, None
-        doomed, self.doomed = self.doomed, None
+        txn, self._group = self._group, None
+        doomed, self._doomed = self._doomed, None
         try:
             if keep and doomed is None:
                 txn.commit()
-            else:
+            elif txn is not None:
                 txn.abort()
         except lmdb.Error as failure:
             raise translate(failure, self._home) from failure
-        finally:
-            self.lock.release()
         if keep and doomed is not None:
-            raise self._doomed() from doomed
-
-    def is_idle(self) -> bool:
-        """Whether this process writes nothing at this moment, and would not wait for itself."""
-        if not self.lock.acquire(blocking=False):
-            return False
-        try:
-            return self.txn is None
-        finally:
-            self.lock.release()
+            raise self._failed() from doomed
 
     def is_in_group(self) -> bool:
         """Whether this thread is inside a `transaction` block."""
         return self.grouped and self.owner == get_ident()
 
-    def _undo_beginning(self) -> None:
-        if not self.grouped and not self.busy and self.txn is not None:
-            txn, self.txn = self.txn, None
-            txn.abort()
-        self.lock.release()
+    def is_idle(self) -> bool:
+        """Whether no thread of this process writes at this moment."""
+        return self._known() is None
 
-    def _reentered(self) -> StateError:
-        return StateError(
-            self._home.path,
-            "an operation was begun in the middle of another one of the same thread",
-            "do not use a manager in a signal handler, in __del__, or while it compares items",
-        )
+    def hold_still(self) -> None:
+        """Waits until no other thread of this process writes, and keeps them out until `go_on`."""
+        self.quiet = self.lock.acquire(timeout=FORK_PATIENCE)
+        if self.quiet and not self.grouped and not isinstance(self.begin, _Opener | _Refusal):
+            # an error: this very thread is in the middle of an operation, so there is no other
+            with suppress(lmdb.Error):
+                self._guard = self.begin(None, None, True)
 
-    def _doomed(self) -> StateError:
+    def go_on(self) -> None:
+        """Lets the others write again."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.abort()
+        if self.quiet:
+            self.lock.release()
+
+    def _join(self) -> Any:
+        """Begins an operation within the thread's block."""
+        if self._doomed is not None:
+            raise self._failed() from self._doomed
+        self.short = not self._space.more(self._group)
+        return self._group
+
+    def _begin_again(self, error: lmdb.Error) -> Any:
+        """Undoes what an interrupted operation of this thread left, unless it is still under way."""
+        left = self._known()
+        operation = sys._getframe(2)  # noqa: SLF001  # there is no other way to ask who calls
+        if left is None or "deadlock" not in str(error) or _is_inside_another(operation):
+            raise translate(error, self._home) from error
+        left.abort()
+        txn = self.begin(None, None, True)
+        self._known = weakref.ref(txn)
+        return txn
+
+    def _failed(self) -> StateError:
         return StateError(
             self._home.path,
             "an operation of this transaction has failed, so nothing of it was kept",
             "see the cause, and do it again",
         )
+
+
+def _no_transaction() -> None:
+    """What is known when there is none."""
+
+
+def _is_inside_another(frame: FrameType | None) -> bool:
+    """Whether an operation was begun by code that another operation calls, a signal handler say.
+
+    Those frames are next to each other that belong to the operation itself; one of this package
+    further down belongs to another.
+    """
+    here = os.path.dirname(__file__)
+    while frame is not None and frame.f_code.co_filename.startswith(here):
+        frame = frame.f_back
+    while frame is not None and not frame.f_code.co_filename.startswith(here):
+        frame = frame.f_back
+    return frame is not None
 
 
 class _Environment:
@@ -443,13 +465,14 @@ def transaction(store: Store) -> Iterator[None]:
     if writing.is_in_group():
         yield
         return
-    writing.group()
-    try:
-        yield
-    except BaseException:
-        writing.ungroup(keep=False)
-        raise
-    writing.ungroup(keep=True)
+    with writing.lock:
+        try:
+            writing.group()
+            yield
+        except BaseException:
+            writing.ungroup(keep=False)
+            raise
+        writing.ungroup(keep=True)
 
 
 def scan(txn: Any, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:

@@ -566,7 +566,9 @@ def test_an_exception_at_any_instruction_leaves_nothing_locked(
     armed, times = False, 0
 
     def interrupt(*_: object) -> None:
+        nonlocal armed
         if armed:
+            armed = False
             raise Interrupted
 
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -580,13 +582,17 @@ def test_an_exception_at_any_instruction_leaves_nothing_locked(
                     names.append(1)
                     jobs.put(1)
                     jobs.get()
-                    with manager.transaction():
-                        box["b"] = hits.add()
+                    box["b"] = hits.add()
+                    if times % 2:
+                        with manager.transaction():
+                            box["b"] = hits.add()
             except Interrupted:
                 armed = False
                 times += 1
-                if times % 100 == 0:
-                    start(lambda: hits.add()).join()  # noqa: PLW0108  # add gives a number
+                if times % 100 == 1:  # even while the exception is being handled
+                    start(hits.add).join()
+            if times % 100 == 0:
+                start(hits.add).join()
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)

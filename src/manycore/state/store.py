@@ -72,7 +72,7 @@ class Store:
 
     Attributes:
         home: Where it lives.
-        writing: `with store.writing as txn:` is one transaction, or joins the thread's own.
+        writing: `with store.writing as txn, txn:` is one transaction, or joins the thread's own.
     """
 
     def __init__(self, home: Home) -> None:
@@ -206,8 +206,9 @@ class _Refusal:
 class Writing:
     """The one transaction of this process that writes, if there is one. Reusable, not nestable.
 
-    An exception may come between any two instructions (Ctrl-C). So an operation's transaction
-    belongs to its frame alone, and is undone when that goes; here it is only known of.
+    An exception may come between any two instructions of Python (Ctrl-C), at the beginning of an
+    `__exit__` too, and a transaction that is left open stops every other process. So it is LMDB's
+    own context manager that commits and aborts, in one piece: `with writing as txn, txn:`.
 
     Attributes:
         begin: The environment's `begin`.
@@ -223,6 +224,7 @@ class Writing:
         "_group",
         "_guard",
         "_home",
+        "_joined",
         "_known",
         "_serial",
         "_space",
@@ -243,6 +245,7 @@ class Writing:
         self.owner = 0
         self._known: Callable[[], Any] = _no_transaction
         self._group: Any = None
+        self._joined: Any = None
         self._guard: Any = None
         self._doomed: BaseException | None = None
         self._serial = 0
@@ -250,37 +253,32 @@ class Writing:
     def __enter__(self) -> Any:
         if self.grouped and self.owner == get_ident():
             return self._join()
+        txn = None
         try:
-            txn = self.begin(None, None, True)
-            self._known = weakref.ref(txn)
-        except lmdb.Error as error:
-            txn = self._begin_again(error)
-        self._serial = 0
-        self.short = False
-        space = self._space
-        space.spent = 0
-        low, last_pages = space.low, space.last_pages
-        if last_pages[space.one] > low or last_pages[space.two] > low:
-            self.short = not space.begin(txn)
+            try:
+                txn = self.begin(None, None, True)
+                self._known = weakref.ref(txn)
+            except lmdb.Error as error:
+                txn = self._begin_again(error)
+            self._serial = 0
+            self.short = False
+            space = self._space
+            space.spent = 0
+            low, last_pages = space.low, space.last_pages
+            if last_pages[space.one] > low or last_pages[space.two] > low:
+                self.short = not space.begin(txn)
+        except BaseException:
+            if txn is not None:
+                txn.abort()
+            raise
         return txn
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        if self.grouped and self.owner == get_ident():
-            if isinstance(error, (lmdb.Error, StateFull)):
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (lmdb.Error, StateFull)):
+            if self.grouped and self.owner == get_ident():
                 self._doomed = error
-        else:
-            txn = self._known()
-            try:
-                if kind is None:
-                    txn.commit()
-                    return
-                txn.abort()
-            except lmdb.Error as failure:
-                raise translate(failure, self._home) from failure
-        if isinstance(error, lmdb.Error):
-            raise translate(error, self._home) from error
+            if isinstance(error, lmdb.Error):
+                raise translate(error, self._home) from error
 
     @property
     def txn(self) -> Any:
@@ -307,15 +305,15 @@ class Writing:
 
     def group(self) -> None:
         """Makes all that this thread writes from now on one transaction; `lock` is held."""
-        with self as txn:
-            self._group = txn
-            self.owner = get_ident()
-            self.grouped = True
+        self._group = self.__enter__()
+        self._joined = _Joined(self._group)
+        self.owner = get_ident()
+        self.grouped = True
 
     def ungroup(self, *, keep: bool) -> None:
-        """Ends what `group` began."""
+        """Ends what `group` began, if that was not ended yet."""
         self.grouped = False
-        txn, self._group = self._group, None
+        txn, self._group, self._joined = self._group, None, None
         doomed, self._doomed = self._doomed, None
         try:
             if keep and doomed is None:
@@ -356,10 +354,10 @@ class Writing:
         if self._doomed is not None:
             raise self._failed() from self._doomed
         self.short = not self._space.more(self._group)
-        return self._group
+        return self._joined
 
     def _begin_again(self, error: lmdb.Error) -> Any:
-        """Undoes what an interrupted operation of this thread left, unless it is still under way."""
+        """Undoes what an interrupted block of this thread left, unless it is under way."""
         left = self._known()
         operation = sys._getframe(2)  # noqa: SLF001  # there is no other way to ask who calls
         if left is None or "deadlock" not in str(error) or _is_inside_another(operation):
@@ -375,6 +373,22 @@ class Writing:
             "an operation of this transaction has failed, so nothing of it was kept",
             "see the cause, and do it again",
         )
+
+
+class _Joined:
+    """The transaction of a `transaction` block, for the operations in it: none of them ends it."""
+
+    __slots__ = ("cursor", "delete", "get", "id", "pop", "put", "stat")
+
+    def __init__(self, txn: Any) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(txn, name))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
 
 
 def _no_transaction() -> None:
@@ -469,10 +483,10 @@ def transaction(store: Store) -> Iterator[None]:
         try:
             writing.group()
             yield
+            writing.ungroup(keep=True)
         except BaseException:
             writing.ungroup(keep=False)
             raise
-        writing.ungroup(keep=True)
 
 
 def scan(txn: Any, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:

@@ -398,7 +398,11 @@ def test_a_fork_under_threads_and_transactions_is_safe(manager: Manager, start: 
                 box["a"] = hits.get()
             assert box["a"] > 0
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
+    def write() -> None:
+        while not stop.is_set():
+            hits.add()
+
+    threads = [threading.Thread(target=one) for one in (work, work, write, write)]
     for thread in threads:
         thread.start()
     try:

@@ -74,7 +74,7 @@ class DictProxy(Proxy):
         name, exact = encode_key(key)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             if writing.short or len(data) > SMALL:
                 writing.need(len(data))
             record = self._items + name
@@ -148,7 +148,7 @@ class DictProxy(Proxy):
         if ttl is not None:
             self._drop_expired()
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
             put_item(writing, txn, self._number, name, data, exact, expires)
@@ -176,7 +176,7 @@ class DictProxy(Proxy):
             return loads(record)
         data = self._dumps(default)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             record = txn.get(self._items + name)
             if record is None or is_expired(record, time.time()):
                 if len(data) > SMALL or writing.short:
@@ -201,7 +201,7 @@ class DictProxy(Proxy):
     def popitem(self) -> tuple[Any, Any]:
         """Removes the item that was put last, and gives it. Looks at every item to find it."""
         now = time.time()
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             items = scan(txn, self._items)
             live = ((order(r), k, r) for k, r in items if not is_expired(r, now))
             _, key, record = max(live, default=(b"", b"", b""))
@@ -214,12 +214,12 @@ class DictProxy(Proxy):
         """Sets every key of a mapping, of pairs, and of the keywords, in one transaction."""
         items = prepare(self._store, as_items(args, kwargs))
         if items:
-            with self._store.writing as txn, txn:
+            with self._store.writing.lock, self._store.writing as txn, txn:
                 put_items(self._store.writing, txn, self._number, items)
 
     def clear(self) -> None:
         """Removes every item."""
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             erase(txn, self._items)
             erase(txn, self._times)
@@ -296,7 +296,7 @@ class DictProxy(Proxy):
     def _take(self, key: Any) -> bytes:
         """Removes a key, and gives its record."""
         name = self._items + encode_key(key)[0]
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             record: bytes | None = txn.get(name)
             if record is None:
                 self._meta_in(txn)
@@ -314,7 +314,7 @@ class DictProxy(Proxy):
             first = next(scan(txn, self._times), None)
         if first is None or first[0] > now:
             return
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             for index, name in list(scan(txn, self._times)):
                 if index > now:
                     break

@@ -189,7 +189,7 @@ def create(store: Store, cls: type[_P], name: str | None, facts: Facts, *begin: 
         raise ValueError(f"a name has 1 to {LONGEST_NAME} bytes, not {len(name.encode())}")
     _free_forgotten(store)
     writing = store.writing
-    with writing as txn, txn:
+    with writing.lock, writing as txn, txn:
         if name is not None and (known := txn.get(_BY_NAME + name.encode())) is not None:
             return _found(store, cls, name, known, txn.get(_BY_ID + known))
         number = _next_number(txn)
@@ -230,7 +230,7 @@ def find(store: Store, name: str) -> Entry | None:
 
 def remove(store: Store, number: bytes) -> None:
     """Removes a container, if it is still there."""
-    with store.writing as txn, txn:
+    with store.writing.lock, store.writing as txn, txn:
         value = txn.pop(_BY_ID + number)
         if value is None:
             return
@@ -268,7 +268,7 @@ def _keep(store: Store, data: bytes) -> None:
     the manager does.
     """
     for number in _numbers_in(data):
-        with store.writing as txn, txn:
+        with store.writing.lock, store.writing as txn, txn:
             value = txn.get(_BY_ID + number)
             if value is not None:
                 entry = _entry(number, value)

@@ -51,7 +51,7 @@ class ValueProxy(Proxy):
     @value.setter
     def value(self, value: Any) -> None:
         data = self._dumps(value)
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             self._store.writing.need(len(data))
             txn.put(self._meta, data)
@@ -101,7 +101,7 @@ class Counter(Proxy):
             amount = as_index(amount, "counter")
         key = self._meta
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             old = txn.get(key)
             if old is None:
                 raise self._gone()
@@ -118,7 +118,7 @@ class Counter(Proxy):
     def set(self, value: int) -> None:
         """Sets it, and forgets what was counted."""
         number = as_index(value, "counter")
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             txn.put(self._meta, b"%x" % number)
 
@@ -181,7 +181,7 @@ class ArrayProxy(Proxy):
             self._set_slice(index, value)
             return
         problem = "array assignment index out of range"
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             index = as_index(index, "array")
             chunk, place = self._locate(txn, index, problem)
             chunk[place] = value

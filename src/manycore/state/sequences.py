@@ -57,7 +57,7 @@ class _Sequence(Proxy):
         index = as_index(index, self._noun)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
             position = self._span(txn).index(index)
@@ -84,7 +84,7 @@ class _Sequence(Proxy):
         """Adds an item at the end."""
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
             cursor = txn.cursor()
@@ -105,7 +105,7 @@ class _Sequence(Proxy):
         """Adds every item of an iterable at the end, in one transaction."""
         data = prepare(self._store, values)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             put_all(writing, self._items, span.end, data)
 
@@ -113,7 +113,7 @@ class _Sequence(Proxy):
         """Puts an item before an index; moves the shorter side of the list by one."""
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             _, shift, free = self._span(txn).insert(as_index(index, self._noun))
             moved = self._read(txn, shift.positions)
             writing.need(len(data) + sum(map(len, moved)) + _OVERHEAD * len(moved))
@@ -140,7 +140,7 @@ class _Sequence(Proxy):
 
     def clear(self) -> None:
         """Removes every item."""
-        with self._store.writing as txn, txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             erase(txn, self._items)
 
@@ -176,7 +176,7 @@ class _Sequence(Proxy):
     def _pop(self, index: int, problem: str) -> bytes:
         """Removes one item, and gives its record."""
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             position = span.index(index)
             if position is None:
@@ -224,7 +224,7 @@ class _Sequence(Proxy):
             after = list(before)
             function(after)
             writing = self._store.writing
-            with writing as txn, txn:
+            with writing.lock, writing as txn, txn:
                 start = self._span(txn).start
                 changed = [
                     (position, item)
@@ -366,7 +366,7 @@ class DequeProxy(_Sequence):
         """Adds every item of an iterable at the right, in one transaction."""
         data = prepare(self._store, values)
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             put_all(writing, self._items, span.end, data)
             self._fit(txn, Span(span.start, span.length + len(data)), left=True)
@@ -375,7 +375,7 @@ class DequeProxy(_Sequence):
         """Adds every item of an iterable at the left, one after another, in one transaction."""
         data = prepare(self._store, values)[::-1]
         writing = self._store.writing
-        with writing as txn, txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             put_all(writing, self._items, span.start - len(data), data)
             longer = Span(span.start - len(data), span.length + len(data))

@@ -72,7 +72,8 @@ class Store:
 
     Attributes:
         home: Where it lives.
-        writing: `with store.writing as txn, txn:` is one transaction, or joins the thread's own.
+        writing: `with store.writing.lock, store.writing as txn, txn:` is one transaction, or a part
+            of the thread's own.
     """
 
     def __init__(self, home: Home) -> None:
@@ -208,21 +209,21 @@ class Writing:
 
     An exception may come between any two instructions of Python (Ctrl-C), at the beginning of an
     `__exit__` too, and a transaction that is left open stops every other process. So it is LMDB's
-    own context manager that commits and aborts, in one piece: `with writing as txn, txn:`.
+    own context manager that commits and aborts, in one piece, and the builtin one that unlocks:
+    `with writing.lock, writing as txn, txn:`.
 
     Attributes:
         begin: The environment's `begin`.
-        lock: Held by the thread whose `transaction` block runs.
+        lock: Held by the thread of this process that writes, so that a fork finds nobody writing.
         short: There is room to remove things, and none to put any: see `need`.
         grouped: A `transaction` block runs.
         owner: The thread that it belongs to.
-        quiet: A fork is under way, and no other thread is in such a block.
+        quiet: A fork is under way, and no other thread writes.
     """
 
     __slots__ = (
         "_doomed",
         "_group",
-        "_guard",
         "_home",
         "_joined",
         "_known",
@@ -246,7 +247,6 @@ class Writing:
         self._known: Callable[[], Any] = _no_transaction
         self._group: Any = None
         self._joined: Any = None
-        self._guard: Any = None
         self._doomed: BaseException | None = None
         self._serial = 0
 
@@ -336,16 +336,9 @@ class Writing:
     def hold_still(self) -> None:
         """Waits until no other thread of this process writes, and keeps them out until `go_on`."""
         self.quiet = self.lock.acquire(timeout=FORK_PATIENCE)
-        if self.quiet and not self.grouped and not isinstance(self.begin, _Opener | _Refusal):
-            # an error: this very thread is in the middle of an operation, so there is no other
-            with suppress(lmdb.Error):
-                self._guard = self.begin(None, None, True)
 
     def go_on(self) -> None:
         """Lets the others write again."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.abort()
         if self.quiet:
             self.lock.release()
 

@@ -18,7 +18,7 @@ from .encoding import loads
 from .gates import Blocked, ring, wait
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .span import position_key
-from .store import Writing
+from .writing import Writing
 
 BUFFER: Final = 1024  # messages
 _LAST = struct.Struct(">Q")

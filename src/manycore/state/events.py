@@ -15,7 +15,7 @@ from .encoding import dumps, loads
 from .gates import EVERYBODY, Blocked, Sleeper, refuse_in_transaction, ring, wait
 from .locks import Lock, RLock, seconds
 from .proxy import META, Facts, Proxy
-from .store import Writing
+from .writing import Writing
 
 _REASON: Final = b"e"
 _EVENT = struct.Struct(">?Q")  # whether it is set, and how often it was

@@ -19,7 +19,7 @@ from . import identity
 from .gates import Blocked, ring, wait
 from .permits import Permits
 from .proxy import META, Facts, Proxy
-from .store import Writing
+from .writing import Writing
 
 _FREE: Final = b"-"
 _REASON: Final = b"f"  # it is free

@@ -16,7 +16,8 @@ from .encoding import SHORT, decode_key, dumps, encode_key, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies, read_meta
 from .records import TAIL, expiry, is_expired, order, original, pack
 from .space import SMALL
-from .store import Store, Writing, scan, transaction
+from .store import Store, scan, transaction
+from .writing import Writing
 
 _COUNTS = struct.Struct(">QQ")
 _EMPTY: Final = _COUNTS.pack(0, 0)

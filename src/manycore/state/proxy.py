@@ -13,7 +13,8 @@ from manycore.errors import ManycoreError, StateClosed, StateTypeError
 
 from . import identity
 from .encoding import PROTOCOL, UNPICKLABLE, dumps
-from .store import Store, Writing, store_at
+from .store import Store, store_at
+from .writing import Writing
 
 ID_BYTES: Final = 6
 REGISTRY: Final = bytes(ID_BYTES)  # what is known of the containers themselves

@@ -24,7 +24,8 @@ from .locks import seconds
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .space import SMALL
 from .span import position_key
-from .store import Writing, scan
+from .store import scan
+from .writing import Writing
 
 _TAKEN: Final = b"\x02"  # behind the number: items that wait to be acknowledged
 _NOT_EMPTY, _NOT_FULL, _ALL_DONE = b"g", b"p", b"j"

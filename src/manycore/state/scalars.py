@@ -11,7 +11,8 @@ from .encoding import dumps, loads
 from .proxy import ITEMS, META, Facts, Proxy, keep_proxies
 from .sequences import as_index
 from .span import position_key
-from .store import Writing, transaction
+from .store import transaction
+from .writing import Writing
 
 _CHUNK: Final = 512  # numbers in one record of an array: reading one costs a copy of its chunk
 

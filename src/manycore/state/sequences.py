@@ -16,7 +16,8 @@ from .encoding import dumps, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies
 from .space import SMALL
 from .span import FIRST, POSITION, Span, position_key
-from .store import Store, Writing, scan, transaction
+from .store import Store, scan, transaction
+from .writing import Writing
 
 _OVERHEAD: Final = 48  # bytes of a record besides its value
 

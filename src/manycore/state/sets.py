@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Final
 
 from .encoding import decode_key, encode_key
 from .proxy import ID_BYTES, ITEMS, META, Proxy, erase
-from .store import Writing, transaction
+from .store import transaction
+from .writing import Writing
 
 _COUNT = struct.Struct(">Q")
 _OVERHEAD: Final = 48  # bytes of a record besides its item

@@ -398,7 +398,11 @@ def test_a_fork_under_threads_and_transactions_is_safe(manager: Manager, start: 
                 box["a"] = hits.get()
             assert box["a"] > 0
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
+    def write() -> None:
+        while not stop.is_set():
+            hits.add()
+
+    threads = [threading.Thread(target=one) for one in (work, work, write, write)]
     for thread in threads:
         thread.start()
     try:
@@ -525,9 +529,17 @@ def test_a_key_function_may_use_the_manager(manager: Manager) -> None:
     assert (list(names), len(box)) == ([1, 2, 3], 3)
 
 
+class Noisy:
+    """Sends its process a signal when it is compared."""
+
+    def __lt__(self, other: object) -> bool:
+        signal.raise_signal(signal.SIGUSR1)
+        return False
+
+
 def test_an_operation_in_the_middle_of_another_is_refused(manager: Manager) -> None:
     """A signal handler that interrupts one gets an error, and the interrupted one goes on."""
-    hits = manager.counter()
+    hits, jobs = manager.counter(), manager.PriorityQueue()
     outcome: list[Exception] = []
 
     def handler(*_: object) -> None:
@@ -538,12 +550,61 @@ def test_an_operation_in_the_middle_of_another_is_refused(manager: Manager) -> N
 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
-        with manager._store.writing:
-            signal.raise_signal(signal.SIGUSR1)
+        jobs.put(Noisy())
+        jobs.put(Noisy())
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert len(outcome) == 1
-    assert hits.add() == 1
+    assert (hits.add(), jobs.qsize()) == (1, 2)
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def test_an_exception_at_any_instruction_leaves_nothing_locked(
+    manager: Manager, start: Start
+) -> None:
+    """Interrupted like by Ctrl-C, a thousand times: what was begun is undone, and others go on."""
+    box, names, jobs, hits = manager.dict(), manager.list(), manager.Queue(), manager.counter()
+    armed, times = False, 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+        for _ in range(1000):
+            try:
+                armed = True
+                while True:
+                    box["a"] = 1
+                    names.append(1)
+                    jobs.put(1)
+                    jobs.get()
+                    box["b"] = hits.add()
+                    if times % 2:
+                        with manager.transaction():
+                            box["b"] = hits.add()
+            except Interrupted:
+                armed = False
+                times += 1
+                if times % 100 == 1:  # even while the exception is being handled
+                    start(hits.add).join()
+            if times % 100 == 0:
+                start(hits.add).join()
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert times == 1000
+    assert box["b"] <= hits.get()
+    assert len(list(names)) == len(names)
+    assert jobs.qsize() <= 1000
 
 
 def test_many_managers_leave_nothing() -> None:

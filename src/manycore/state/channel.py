@@ -18,7 +18,7 @@ from .encoding import loads
 from .gates import Blocked, ring, wait
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .span import position_key
-from .store import Writing
+from .writing import Writing
 
 BUFFER: Final = 1024  # messages
 _LAST = struct.Struct(">Q")
@@ -63,7 +63,7 @@ class Channel(Proxy):
         """Sends a message to every subscriber; gives its number, from 1."""
         data = self._dumps(message)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             writing.need(len(data))
             last = self.last_in(txn) + 1
             txn.put(self._items + position_key(last), data)

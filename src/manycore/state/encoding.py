@@ -22,6 +22,8 @@ from manycore.base import codec
 LONGEST: Final = 480  # bytes of a key: LMDB takes 511, and containers put a prefix before them
 SHORT: Final = LONGEST // 4  # characters of a text that fits, whatever they are
 PROTOCOL: Final = 5
+#: what pickle raises for what it cannot; anything else comes from a value's own code
+UNPICKLABLE: Final = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 _DOUBLE = struct.Struct(">d")
 _LENGTH = struct.Struct(">I")
 
@@ -38,7 +40,7 @@ def dumps(value: object) -> bytes:
     """
     try:
         return pickle.dumps(value, PROTOCOL)
-    except Exception:  # lambdas, local classes; or nothing at all can, and then codec says so
+    except UNPICKLABLE:  # lambdas, local classes; or nothing at all can, and then codec says so
         return codec.dumps(value)
 
 
@@ -154,6 +156,6 @@ def _pickle_by_value(key: object) -> bytes:
     pickler.fast = True
     try:
         pickler.dump(key)
-    except Exception:
+    except UNPICKLABLE:
         return codec.dumps(key)
     return target.getvalue()

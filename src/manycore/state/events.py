@@ -15,7 +15,7 @@ from .encoding import dumps, loads
 from .gates import EVERYBODY, Blocked, Sleeper, refuse_in_transaction, ring, wait
 from .locks import Lock, RLock, seconds
 from .proxy import META, Facts, Proxy
-from .store import Writing
+from .writing import Writing
 
 _REASON: Final = b"e"
 _EVENT = struct.Struct(">?Q")  # whether it is set, and how often it was
@@ -52,14 +52,14 @@ class Event(Proxy):
 
     def set(self) -> None:
         """Sets it, and wakes everybody who waits."""
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             _, times = _EVENT.unpack(self._meta_in(txn))
             txn.put(self._meta, _EVENT.pack(True, times + 1))
             ring(self, txn, _REASON)
 
     def clear(self) -> None:
         """Clears it."""
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             _, times = _EVENT.unpack(self._meta_in(txn))
             txn.put(self._meta, _EVENT.pack(False, times))
 
@@ -148,14 +148,14 @@ class Condition(Proxy):
         refuse_in_transaction(self)
         writing = self._store.writing
         with Sleeper(self, timeout) as sleeper:
-            with writing as txn:
+            with writing.lock, writing as txn, txn:
                 self._meta_in(txn)
                 times = self._lock.release_all(txn)
                 sleeper.register(txn, _REASON)
             try:
                 sleeper.sleep()
             finally:
-                with writing as txn:
+                with writing.lock, writing as txn, txn:
                     notified = not sleeper.leave(txn)
                 self._lock.acquire_again(times)
         self._read_meta()
@@ -179,7 +179,7 @@ class Condition(Proxy):
         Raises:
             RuntimeError: The lock is not held.
         """
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             if not self._lock.is_mine(txn):
                 raise RuntimeError("cannot notify on un-acquired lock")
             ring(self, txn, _REASON, n)
@@ -279,7 +279,7 @@ class Barrier(Proxy):
             BrokenBarrierError: The time was over for one of them, one was killed, or the barrier
                 was reset or aborted.
         """
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             now = _parse(self._meta_in(txn))
             if now.broken:
                 raise BrokenBarrierError
@@ -337,7 +337,7 @@ class Barrier(Proxy):
         return Blocked(_REASON, tuple(sorted({*now.here} - {identity.mine()})))
 
     def _write(self, change: Callable[[Gathering], Gathering]) -> None:
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             txn.put(self._meta, _pack(change(_parse(self._meta_in(txn)))))
             ring(self, txn, _REASON)
 

@@ -140,7 +140,7 @@ def wait(proxy: Proxy, attempt: Attempt, timeout: float | None) -> Any:
         StateError: It would have to wait inside a `transaction`, where nobody else can write.
     """
     writing = proxy._store.writing  # noqa: SLF001
-    with writing as txn:
+    with writing.lock, writing as txn, txn:
         outcome = attempt(txn, frozenset())
     if not isinstance(outcome, Blocked):
         return outcome
@@ -148,14 +148,14 @@ def wait(proxy: Proxy, attempt: Attempt, timeout: float | None) -> Any:
         dead = frozenset(one for one in outcome.watched if not identity.is_alive(one))
         if not dead:
             return outcome
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             return attempt(txn, dead)
     refuse_in_transaction(proxy)
     with Sleeper(proxy, timeout) as sleeper:
         try:
             awake = True
             while True:
-                with writing as txn:
+                with writing.lock, writing as txn, txn:
                     outcome = attempt(txn, frozenset(sleeper.dead))
                     if not isinstance(outcome, Blocked) or not awake:
                         sleeper.leave(txn)
@@ -163,7 +163,7 @@ def wait(proxy: Proxy, attempt: Attempt, timeout: float | None) -> Any:
                     sleeper.register(txn, outcome.reason)
                 awake = sleeper.sleep(outcome.watched)
         except BaseException:
-            with writing as txn:
+            with writing.lock, writing as txn, txn:
                 sleeper.leave(txn)
             raise
 

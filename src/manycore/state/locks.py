@@ -19,7 +19,7 @@ from . import identity
 from .gates import Blocked, ring, wait
 from .permits import Permits
 from .proxy import META, Facts, Proxy
-from .store import Writing
+from .writing import Writing
 
 _FREE: Final = b"-"
 _REASON: Final = b"f"  # it is free
@@ -93,7 +93,7 @@ class Lock(_Acquirable):
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002, D102
         me = identity.mine()
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             if txn.get(self._meta) == _FREE:
                 txn.put(self._meta, me)
                 self._lost = None
@@ -106,7 +106,7 @@ class Lock(_Acquirable):
         Raises:
             RuntimeError: It is free.
         """
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             holder = txn.get(self._meta)
             if holder == _FREE or holder is None:
                 self._meta_in(txn)
@@ -182,7 +182,7 @@ class RLock(_Acquirable):
         Raises:
             RuntimeError: This thread does not hold it.
         """
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             times = self._times(txn)
             if not times:
                 raise RuntimeError("cannot release un-acquired lock")
@@ -273,7 +273,7 @@ class Semaphore(_Acquirable):
         """
         if n < 1:
             raise ValueError("n must be one or more")
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             permits = Permits.parse(self._meta_in(txn))
             txn.put(self._meta, permits.release(identity.mine(), n).pack())
             ring(self, txn, _REASON)

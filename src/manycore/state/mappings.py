@@ -16,7 +16,8 @@ from .encoding import SHORT, decode_key, dumps, encode_key, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies, read_meta
 from .records import TAIL, expiry, is_expired, order, original, pack
 from .space import SMALL
-from .store import Store, Writing, scan, transaction
+from .store import Store, scan, transaction
+from .writing import Writing
 
 _COUNTS = struct.Struct(">QQ")
 _EMPTY: Final = _COUNTS.pack(0, 0)
@@ -54,7 +55,7 @@ class DictProxy(Proxy):
         """Writes the items that a new dict begins with."""
         writing.txn.put(number + META, _EMPTY)
         if begin and begin[0]:
-            put_items(writing, number, begin[0])
+            put_items(writing, writing.txn, number, begin[0])
 
     def __getitem__(self, key: Any) -> Any:
         # a short text key is encoded here: this is what dicts are used for
@@ -74,7 +75,7 @@ class DictProxy(Proxy):
         name, exact = encode_key(key)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             if writing.short or len(data) > SMALL:
                 writing.need(len(data))
             record = self._items + name
@@ -82,7 +83,7 @@ class DictProxy(Proxy):
             if old is not None and not old[-1]:  # as usual: it is there, and nothing is special
                 txn.put(record, data + old[-TAIL:])
             else:
-                put_item(writing, self._number, name, data, exact)
+                put_item(writing, txn, self._number, name, data, exact)
 
     def __delitem__(self, key: Any) -> None:
         self._take(key)
@@ -148,10 +149,10 @@ class DictProxy(Proxy):
         if ttl is not None:
             self._drop_expired()
         writing = self._store.writing
-        with writing:
+        with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
-            put_item(writing, self._number, name, data, exact, expires)
+            put_item(writing, txn, self._number, name, data, exact, expires)
 
     def ttl(self, key: Any) -> float | None:
         """Gives the seconds that a key still has; None if it has no end.
@@ -176,12 +177,12 @@ class DictProxy(Proxy):
             return loads(record)
         data = self._dumps(default)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             record = txn.get(self._items + name)
             if record is None or is_expired(record, time.time()):
                 if len(data) > SMALL or writing.short:
                     writing.need(len(data))
-                put_item(writing, self._number, name, data, exact)
+                put_item(writing, txn, self._number, name, data, exact)
                 return default
         return loads(record)
 
@@ -201,7 +202,7 @@ class DictProxy(Proxy):
     def popitem(self) -> tuple[Any, Any]:
         """Removes the item that was put last, and gives it. Looks at every item to find it."""
         now = time.time()
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             items = scan(txn, self._items)
             live = ((order(r), k, r) for k, r in items if not is_expired(r, now))
             _, key, record = max(live, default=(b"", b"", b""))
@@ -214,12 +215,12 @@ class DictProxy(Proxy):
         """Sets every key of a mapping, of pairs, and of the keywords, in one transaction."""
         items = prepare(self._store, as_items(args, kwargs))
         if items:
-            with self._store.writing:
-                put_items(self._store.writing, self._number, items)
+            with self._store.writing.lock, self._store.writing as txn, txn:
+                put_items(self._store.writing, txn, self._number, items)
 
     def clear(self) -> None:
         """Removes every item."""
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             erase(txn, self._items)
             erase(txn, self._times)
@@ -296,7 +297,7 @@ class DictProxy(Proxy):
     def _take(self, key: Any) -> bytes:
         """Removes a key, and gives its record."""
         name = self._items + encode_key(key)[0]
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             record: bytes | None = txn.get(name)
             if record is None:
                 self._meta_in(txn)
@@ -314,7 +315,7 @@ class DictProxy(Proxy):
             first = next(scan(txn, self._times), None)
         if first is None or first[0] > now:
             return
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             for index, name in list(scan(txn, self._times)):
                 if index > now:
                     break
@@ -325,6 +326,7 @@ class DictProxy(Proxy):
 
 def put_item(
     writing: Writing,
+    txn: Any,
     number: bytes,
     name: bytes,
     data: bytes,
@@ -332,7 +334,6 @@ def put_item(
     expires: float | None = None,
 ) -> None:
     """Sets one item, within a transaction."""
-    txn = writing.txn
     key = number + ITEMS + name
     old = txn.get(key)
     meta = read_meta(txn, number)
@@ -355,12 +356,12 @@ def put_item(
 
 
 def put_items(
-    writing: Writing, number: bytes, items: list[tuple[bytes, bytes | None, bytes]]
+    writing: Writing, txn: Any, number: bytes, items: list[tuple[bytes, bytes | None, bytes]]
 ) -> None:
     """Sets what `prepare` gave, within a transaction."""
     writing.need(sum(len(name) + len(data) + _OVERHEAD for name, _, data in items))
     for name, exact, data in items:
-        put_item(writing, number, name, data, exact)
+        put_item(writing, txn, number, name, data, exact)
 
 
 def drop_item(txn: Any, number: bytes, key: bytes, record: bytes) -> None:

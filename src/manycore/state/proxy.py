@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 from manycore.errors import ManycoreError, StateClosed, StateTypeError
 
 from . import identity
-from .encoding import PROTOCOL, dumps
-from .store import Store, Writing, store_at
+from .encoding import PROTOCOL, UNPICKLABLE, dumps
+from .store import Store, store_at
+from .writing import Writing
 
 ID_BYTES: Final = 6
 REGISTRY: Final = bytes(ID_BYTES)  # what is known of the containers themselves
@@ -129,7 +130,7 @@ class Proxy:
     def _dumps(self, value: object) -> bytes:
         try:
             data = pickle.dumps(value, PROTOCOL)
-        except Exception:
+        except UNPICKLABLE:
             data = dumps(value)
         if _MARK in data:
             _keep(self._store, data)
@@ -189,7 +190,7 @@ def create(store: Store, cls: type[_P], name: str | None, facts: Facts, *begin: 
         raise ValueError(f"a name has 1 to {LONGEST_NAME} bytes, not {len(name.encode())}")
     _free_forgotten(store)
     writing = store.writing
-    with writing as txn:
+    with writing.lock, writing as txn, txn:
         if name is not None and (known := txn.get(_BY_NAME + name.encode())) is not None:
             return _found(store, cls, name, known, txn.get(_BY_ID + known))
         number = _next_number(txn)
@@ -230,7 +231,7 @@ def find(store: Store, name: str) -> Entry | None:
 
 def remove(store: Store, number: bytes) -> None:
     """Removes a container, if it is still there."""
-    with store.writing as txn:
+    with store.writing.lock, store.writing as txn, txn:
         value = txn.pop(_BY_ID + number)
         if value is None:
             return
@@ -268,7 +269,7 @@ def _keep(store: Store, data: bytes) -> None:
     the manager does.
     """
     for number in _numbers_in(data):
-        with store.writing as txn:
+        with store.writing.lock, store.writing as txn, txn:
             value = txn.get(_BY_ID + number)
             if value is not None:
                 entry = _entry(number, value)

@@ -24,7 +24,8 @@ from .locks import seconds
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .space import SMALL
 from .span import position_key
-from .store import Writing, scan
+from .store import scan
+from .writing import Writing
 
 _TAKEN: Final = b"\x02"  # behind the number: items that wait to be acknowledged
 _NOT_EMPTY, _NOT_FULL, _ALL_DONE = b"g", b"p", b"j"
@@ -144,7 +145,7 @@ class Queue(Proxy):
             if wait(self, lambda txn, _: self._try_put(txn, data), limit) is not True:
                 raise Full
             return
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._put(txn, data)
 
     def put_nowait(self, item: Any) -> None:
@@ -164,7 +165,7 @@ class Queue(Proxy):
             Empty: There was none.
         """
         if not ack:  # as usual: there is an item, and nothing is special
-            with self._store.writing as txn:
+            with self._store.writing.lock, self._store.writing as txn, txn:
                 size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
                 if size and not taken and not awaited:
                     data = self._take(txn, size)[1]
@@ -186,7 +187,7 @@ class Queue(Proxy):
         Raises:
             ValueError: More often than there were items.
         """
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
             if not unfinished:
                 raise ValueError("task_done() called too many times")
@@ -231,7 +232,7 @@ class Queue(Proxy):
 
     def settle(self, key: bytes, *, put_back: bool = False) -> None:
         """Ends the loan of an item; for `Delivery`."""
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             data = txn.pop(key)
             if data is None:
                 raise StateError(self._label(), "the item was put back", "it may be done twice")

@@ -11,7 +11,8 @@ from .encoding import dumps, loads
 from .proxy import ITEMS, META, Facts, Proxy, keep_proxies
 from .sequences import as_index
 from .span import position_key
-from .store import Writing, transaction
+from .store import transaction
+from .writing import Writing
 
 _CHUNK: Final = 512  # numbers in one record of an array: reading one costs a copy of its chunk
 
@@ -51,7 +52,7 @@ class ValueProxy(Proxy):
     @value.setter
     def value(self, value: Any) -> None:
         data = self._dumps(value)
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             self._store.writing.need(len(data))
             txn.put(self._meta, data)
@@ -101,7 +102,7 @@ class Counter(Proxy):
             amount = as_index(amount, "counter")
         key = self._meta
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             old = txn.get(key)
             if old is None:
                 raise self._gone()
@@ -118,7 +119,7 @@ class Counter(Proxy):
     def set(self, value: int) -> None:
         """Sets it, and forgets what was counted."""
         number = as_index(value, "counter")
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             txn.put(self._meta, b"%x" % number)
 
@@ -181,7 +182,7 @@ class ArrayProxy(Proxy):
             self._set_slice(index, value)
             return
         problem = "array assignment index out of range"
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             index = as_index(index, "array")
             chunk, place = self._locate(txn, index, problem)
             chunk[place] = value
@@ -221,8 +222,7 @@ class ArrayProxy(Proxy):
             numbers[index] = given
             if len(numbers) != length:
                 raise ValueError(f"an array of {length} numbers cannot become {len(numbers)}")
-            with self._store.writing:
-                self.fill(self._store.writing, self._number, numbers)
+            self.fill(self._store.writing, self._number, numbers)
 
 
 def value_bytes(store: Any, value: Any) -> bytes:

@@ -16,7 +16,8 @@ from .encoding import dumps, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies
 from .space import SMALL
 from .span import FIRST, POSITION, Span, position_key
-from .store import Store, Writing, scan, transaction
+from .store import Store, scan, transaction
+from .writing import Writing
 
 _OVERHEAD: Final = 48  # bytes of a record besides its value
 
@@ -57,7 +58,7 @@ class _Sequence(Proxy):
         index = as_index(index, self._noun)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
             position = self._span(txn).index(index)
@@ -84,7 +85,7 @@ class _Sequence(Proxy):
         """Adds an item at the end."""
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
             cursor = txn.cursor()
@@ -105,7 +106,7 @@ class _Sequence(Proxy):
         """Adds every item of an iterable at the end, in one transaction."""
         data = prepare(self._store, values)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             put_all(writing, self._items, span.end, data)
 
@@ -113,7 +114,7 @@ class _Sequence(Proxy):
         """Puts an item before an index; moves the shorter side of the list by one."""
         data = self._dumps(value)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             _, shift, free = self._span(txn).insert(as_index(index, self._noun))
             moved = self._read(txn, shift.positions)
             writing.need(len(data) + sum(map(len, moved)) + _OVERHEAD * len(moved))
@@ -140,7 +141,7 @@ class _Sequence(Proxy):
 
     def clear(self) -> None:
         """Removes every item."""
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             erase(txn, self._items)
 
@@ -176,7 +177,7 @@ class _Sequence(Proxy):
     def _pop(self, index: int, problem: str) -> bytes:
         """Removes one item, and gives its record."""
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             position = span.index(index)
             if position is None:
@@ -224,7 +225,7 @@ class _Sequence(Proxy):
             after = list(before)
             function(after)
             writing = self._store.writing
-            with writing as txn:
+            with writing.lock, writing as txn, txn:
                 start = self._span(txn).start
                 changed = [
                     (position, item)
@@ -366,7 +367,7 @@ class DequeProxy(_Sequence):
         """Adds every item of an iterable at the right, in one transaction."""
         data = prepare(self._store, values)
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             put_all(writing, self._items, span.end, data)
             self._fit(txn, Span(span.start, span.length + len(data)), left=True)
@@ -375,7 +376,7 @@ class DequeProxy(_Sequence):
         """Adds every item of an iterable at the left, one after another, in one transaction."""
         data = prepare(self._store, values)[::-1]
         writing = self._store.writing
-        with writing as txn:
+        with writing.lock, writing as txn, txn:
             span = self._span(txn)
             put_all(writing, self._items, span.start - len(data), data)
             longer = Span(span.start - len(data), span.length + len(data))

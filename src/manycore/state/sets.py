@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Final
 
 from .encoding import decode_key, encode_key
 from .proxy import ID_BYTES, ITEMS, META, Proxy, erase
-from .store import Writing, transaction
+from .store import transaction
+from .writing import Writing
 
 _COUNT = struct.Struct(">Q")
 _OVERHEAD: Final = 48  # bytes of a record besides its item
@@ -86,7 +87,7 @@ class SetProxy(Proxy):
         Raises:
             KeyError: The set is empty.
         """
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             count = _COUNT.unpack(self._meta_in(txn))[0]
             cursor = txn.cursor()
             if not cursor.set_range(self._items) or not cursor.key().startswith(self._items):
@@ -98,7 +99,7 @@ class SetProxy(Proxy):
 
     def clear(self) -> None:
         """Removes every item."""
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             erase(txn, self._items)
             txn.put(self._meta, _COUNT.pack(0))
@@ -192,13 +193,13 @@ class SetProxy(Proxy):
 
     def _add_all(self, items: Iterable[Any]) -> int:
         encoded = dict(encode_key(item) for item in items)
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             return _put(self._store.writing, self._number, encoded)
 
     def _remove_all(self, items: Iterable[Any]) -> int:
         names = {encode_key(item)[0] for item in items}
-        with self._store.writing as txn:
+        with self._store.writing.lock, self._store.writing as txn, txn:
             count = _COUNT.unpack(self._meta_in(txn))[0]
             removed: int = sum(txn.delete(self._items + name) for name in names)
             if removed:

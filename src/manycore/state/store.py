@@ -27,14 +27,12 @@ from typing import Any, Final, NoReturn
 
 import lmdb
 
-from manycore.errors import StateClosed, StateDamaged, StateError, StateFull
+from manycore.errors import StateClosed
 
 from . import home as homes
 from .home import Home
 from .space import Space
-
-READERS: Final = 4096  # transactions that may read at one moment, by all processes; 64 bytes each
-FORK_PATIENCE: Final = 5.0  # seconds that a fork waits for another thread's transaction
+from .writing import READERS, Writing, translate
 
 _stores: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
@@ -70,7 +68,8 @@ class Store:
 
     Attributes:
         home: Where it lives.
-        writing: `with store.writing as txn:` is one transaction, or joins the thread's own.
+        writing: `with store.writing.lock, store.writing as txn, txn:` is one transaction, or a part
+            of the thread's own.
     """
 
     def __init__(self, home: Home) -> None:
@@ -86,7 +85,8 @@ class Store:
         """Reads one record."""
         writing = self.writing
         if writing.grouped and writing.owner == get_ident():
-            return writing.record(key)
+            record: bytes | None = writing.txn.get(key)
+            return record
         with self._reading:
             try:
                 value: bytes | None = self._begin().get(key)
@@ -156,14 +156,13 @@ class Store:
 
     def before_fork(self) -> None:
         """Waits until no thread of this process is in a transaction, and keeps them out."""
-        self.writing.quiet = self.writing.lock.acquire(timeout=FORK_PATIENCE)
+        self.writing.hold_still()
         self._reading.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Lets them in again."""
         self._reading.release()
-        if self.writing.quiet:
-            self.writing.lock.release()
+        self.writing.go_on()
 
     def after_fork_in_child(self) -> None:
         """Lets go of the parent's environment, unless a thread that is not here is using it."""
@@ -199,178 +198,6 @@ class _Refusal:
 
     def __call__(self, *_: Any) -> NoReturn:
         raise StateClosed(self._home.path, "the manager is closed", "make another one")
-
-
-class Writing:
-    """The one transaction of this process that writes, if there is one. Reusable, not nestable.
-
-    Attributes:
-        txn: The transaction that is open.
-        short: There is room to remove things, and none to put any: see `need`.
-        grouped: It belongs to a caller's `transaction` block.
-        owner: The thread that it belongs to.
-    """
-
-    __slots__ = (
-        "_home",
-        "_space",
-        "begin",
-        "busy",
-        "doomed",
-        "grouped",
-        "lock",
-        "owner",
-        "quiet",
-        "serial",
-        "short",
-        "txn",
-    )
-
-    def __init__(self, home: Home, space: Space, begin: Callable[..., Any]) -> None:
-        self._home = home
-        self._space = space
-        self.begin = begin
-        self.lock = threading.RLock()
-        self.txn: Any = None
-        self.busy = self.grouped = self.quiet = self.short = False
-        self.doomed: BaseException | None = None
-        self.owner = 0
-        self.serial = 0
-
-    def __enter__(self) -> Any:
-        self.lock.acquire()
-        try:
-            if self.txn is None:
-                self.txn = txn = self.begin(None, None, True)
-                self.serial = 0
-                space = self._space
-                space.spent = 0
-                low, last_pages = space.low, space.last_pages
-                if last_pages[space.one] > low or last_pages[space.two] > low:
-                    self.short = not space.begin(txn)
-                self.busy = True
-                return txn
-            self._join()
-            self.busy = True
-        except BaseException as error:
-            self._undo_beginning()
-            if isinstance(error, lmdb.Error):
-                raise translate(error, self._home) from error
-            raise
-        return self.txn
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        self.busy = False
-        try:
-            if not self.grouped:
-                txn = self.txn
-                self.txn = None
-                self.short = False
-                if kind is None:
-                    txn.commit()
-                    return
-                txn.abort()
-            elif isinstance(error, (lmdb.Error, StateFull)):
-                self.doomed = error
-        except lmdb.Error as failure:
-            raise translate(failure, self._home) from failure
-        finally:
-            self.lock.release()
-        if isinstance(error, lmdb.Error):
-            raise translate(error, self._home) from error
-
-    def _join(self) -> None:
-        """Begins an operation within a caller's block."""
-        if self.busy:
-            raise self._reentered()
-        if self.doomed is not None:
-            raise self._doomed() from self.doomed
-        self.short = not self._space.more(self.txn)
-
-    def record(self, key: bytes) -> bytes | None:
-        """Reads one record as the open transaction sees it."""
-        value: bytes | None = self.txn.get(key)
-        return value
-
-    def order(self) -> bytes:
-        """Gives 9 bytes that sort by the order in which they were asked for, by all processes."""
-        serial = self.serial
-        self.serial = serial + 1
-        number: int = self.txn.id() << 24 | min(serial, 0xFF_FFFF)
-        return number.to_bytes(9, "big")
-
-    def need(self, size: int) -> None:
-        """Makes sure of room for records of so many bytes; within the block, before they are put.
-
-        Small ones (`SMALL` bytes in all) need it only when `short`: a transaction begins with room
-        for them.
-
-        Raises:
-            StateFull: There is none.
-        """
-        self._space.need(self.txn, size)
-
-    def group(self) -> None:
-        """Makes all that this thread writes from now on one transaction, until `ungroup`."""
-        with self as txn:
-            if self.grouped:
-                raise StateError(self._home.path, "transactions do not nest", "use the outer one")
-            del txn
-            self.lock.acquire()  # kept until ungroup
-            self.owner = get_ident()
-            self.grouped = True
-
-    def ungroup(self, *, keep: bool) -> None:
-        """Ends what `group` began."""
-        self.grouped = False
-        txn, self.txn = self.txn, None
-        doomed, self.doomed = self.doomed, None
-        try:
-            if keep and doomed is None:
-                txn.commit()
-            else:
-                txn.abort()
-        except lmdb.Error as failure:
-            raise translate(failure, self._home) from failure
-        finally:
-            self.lock.release()
-        if keep and doomed is not None:
-            raise self._doomed() from doomed
-
-    def is_idle(self) -> bool:
-        """Whether this process writes nothing at this moment, and would not wait for itself."""
-        if not self.lock.acquire(blocking=False):
-            return False
-        try:
-            return self.txn is None
-        finally:
-            self.lock.release()
-
-    def is_in_group(self) -> bool:
-        """Whether this thread is inside a `transaction` block."""
-        return self.grouped and self.owner == get_ident()
-
-    def _undo_beginning(self) -> None:
-        if not self.grouped and not self.busy and self.txn is not None:
-            txn, self.txn = self.txn, None
-            txn.abort()
-        self.lock.release()
-
-    def _reentered(self) -> StateError:
-        return StateError(
-            self._home.path,
-            "an operation was begun in the middle of another one of the same thread",
-            "do not use a manager in a signal handler, in __del__, or while it compares items",
-        )
-
-    def _doomed(self) -> StateError:
-        return StateError(
-            self._home.path,
-            "an operation of this transaction has failed, so nothing of it was kept",
-            "see the cause, and do it again",
-        )
 
 
 class _Environment:
@@ -443,13 +270,14 @@ def transaction(store: Store) -> Iterator[None]:
     if writing.is_in_group():
         yield
         return
-    writing.group()
-    try:
-        yield
-    except BaseException:
-        writing.ungroup(keep=False)
-        raise
-    writing.ungroup(keep=True)
+    with writing.lock:
+        try:
+            writing.group()
+            yield
+            writing.ungroup(keep=True)
+        except BaseException:
+            writing.ungroup(keep=False)
+            raise
 
 
 def scan(txn: Any, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
@@ -461,32 +289,6 @@ def scan(txn: Any, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, b
         if not key.startswith(prefix):
             return
         yield key, value
-
-
-def translate(error: lmdb.Error, home: Home) -> Exception:  # noqa: PLR0911  # an error, a line
-    """Says in our terms what LMDB says in its own."""
-    match error:
-        case lmdb.MapFullError():
-            return StateFull(
-                home.path,
-                f"max_size={home.max_size} is reached" if home.max_size else "the disk is full",
-                "remove something, or give a larger max_size",
-            )
-        case lmdb.DiskError():
-            return StateFull(home.path, "the disk is full", "free some room on it")
-        case lmdb.CorruptedError() | lmdb.PageNotFoundError() | lmdb.PanicError():
-            return StateDamaged(home.path, f"the file is not whole ({error})", "restore it")
-        case lmdb.ReadersFullError():
-            return StateError(home.path, f"{READERS} readers are at work", "use fewer processes")
-        case lmdb.BadValsizeError():
-            return StateFull(home.path, "a value is larger than 4 GB", "split it")
-    if "deadlock" in str(error):
-        return StateError(
-            home.path,
-            "an operation was begun in the middle of another one of the same thread",
-            "do not use a manager in a signal handler or in __del__",
-        )
-    return StateError(home.path, str(error), "this is unexpected: please report it")
 
 
 class _Forks:

@@ -198,6 +198,8 @@ class RemoteError(ManycoreError):
 
     def __str__(self) -> str:
         return f"{self.type_name}({', '.join(self.arguments)})"
+
+
 class StateError(ManycoreError):
     """Shared state cannot be used as it was asked to be. Whoever wrote the program must act.
 

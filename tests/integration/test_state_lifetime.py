@@ -237,13 +237,13 @@ def test_a_full_manager_says_so_and_stays_as_it_was(tmp_path: Path, durability: 
     """`max_size` bounds the file; removing makes room again."""
     with Manager(str(tmp_path / "s"), max_size=4 << 20, durability=durability) as manager:
         box, other = manager.dict("box"), manager.list("other")
-        with pytest.raises(StateFull, match="max_size"):  # noqa: PT012  # one of the many
+        with pytest.raises(StateFull, match="max_size"):  # one of the many
             for number in range(10_000):
                 box[number] = os.urandom(1000)
         count = len(box)
         assert 1500 < count < 4200
         before = box.copy()
-        with pytest.raises(StateFull), manager.transaction():  # noqa: PT012
+        with pytest.raises(StateFull), manager.transaction():
             other.append(1)
             box["big"] = bytes(3 << 20)
         with pytest.raises(MemoryError):
@@ -294,7 +294,7 @@ def test_a_full_disk_is_an_error_and_no_sigbus(small_disk: str, start: Start) ->
             assert full > 1000
             with pytest.raises(StateFull):
                 names.extend([bytes(100)] * 100_000)
-            with pytest.raises(StateFull), manager.transaction():  # noqa: PT012
+            with pytest.raises(StateFull), manager.transaction():
                 for number in range(100_000):
                     box["x", number] = number
 
@@ -321,7 +321,7 @@ def test_a_disk_that_others_fill_is_no_sigbus_either(small_disk: str) -> None:
                     pass
             except OSError:
                 pass
-        with pytest.raises(StateFull, match="full"):  # noqa: PT012  # one of the many
+        with pytest.raises(StateFull, match="full"):  # one of the many
             for number in range(1000):
                 box[number] = os.urandom(5000)
         assert box["a"] == 1
@@ -443,7 +443,7 @@ def test_a_killed_writer_leaves_all_or_nothing(manager: Manager, start: Start) -
 def test_a_transaction_is_seen_whole_or_not(manager: Manager, start: Start) -> None:
     """No other process sees its middle, and after an exception nothing of it happened."""
     one, two = manager.counter(), manager.list()
-    with pytest.raises(LookupError), manager.transaction():  # noqa: PT012
+    with pytest.raises(LookupError), manager.transaction():
         one.add()
         two.append(1)
         assert (one.get(), list(two)) == (1, [1])

@@ -95,7 +95,7 @@ class ListMachine(Machine):
         self.both(lambda box: box.__setitem__(index, values))
 
     @rule(reverse=st.booleans())
-    def sort(self, reverse: bool) -> None:  # noqa: FBT001
+    def sort(self, reverse: bool) -> None:
         self.both(lambda box: box.sort(reverse=reverse, key=lambda number: number % 3))
 
     @rule()
@@ -131,15 +131,15 @@ class DequeMachine(Machine):
         self.ours, self.theirs = self.manager.deque(items, maxlen), deque(items, maxlen)
 
     @rule(value=NUMBERS, left=st.booleans())
-    def append(self, value: int, left: bool) -> None:  # noqa: FBT001
+    def append(self, value: int, left: bool) -> None:
         self.both(lambda box: box.appendleft(value) if left else box.append(value))
 
     @rule(values=st.lists(NUMBERS, max_size=4), left=st.booleans())
-    def extend(self, values: list[int], left: bool) -> None:  # noqa: FBT001
+    def extend(self, values: list[int], left: bool) -> None:
         self.both(lambda box: box.extendleft(values) if left else box.extend(values))
 
     @rule(left=st.booleans())
-    def pop(self, left: bool) -> None:  # noqa: FBT001
+    def pop(self, left: bool) -> None:
         self.both(lambda box: box.popleft() if left else box.pop())
 
     @rule(steps=st.integers(-7, 7))
@@ -206,7 +206,7 @@ class DictMachine(Machine):
         self.both(lambda box: box.clear())
 
     @rule(key=KEYS, fails=st.booleans())
-    def fail_in_a_transaction(self, key: Any, fails: bool) -> None:  # noqa: FBT001
+    def fail_in_a_transaction(self, key: Any, fails: bool) -> None:
         with contextlib.suppress(LookupError), self.manager.transaction():
             self.ours[key] = 1
             if fails:

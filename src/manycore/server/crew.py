@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import logging
 import os
@@ -55,6 +56,7 @@ class ServerCrew:
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
+        self._supervisor = supervisor
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -73,6 +75,8 @@ class ServerCrew:
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
+        if not self._free:
+            raise OSError(errno.EAGAIN, "too many workers are still draining")
         row = self._rows[order.worker] = heapq.heappop(self._free)
         self._starts[order.number] += 1
         return partial(self._live, order, row)
@@ -107,6 +111,9 @@ class ServerCrew:
         if failure is None:
             log.info("reloaded: every worker is of generation %d", generation)
             return
+        if self._supervisor.stopping:
+            log.info("the reload ends with the server")
+            return
         where = f"{failure.where}: " if failure.where else ""
         log.error("the reload failed, the old workers go on: %s%s", where, failure.problem)
         if failure.details:
@@ -120,7 +127,9 @@ class ServerCrew:
 
     def gone(self, order: Spawn) -> None:
         """Closes the books of a worker that has ended."""
-        index = self._rows.pop(order.worker)
+        index = self._rows.pop(order.worker, None)
+        if index is None:  # it never had one
+            return
         lost = settle(self._board, index)
         heapq.heappush(self._free, index)
         if lost:

@@ -302,6 +302,7 @@ class Rules:
         if self.urgency:
             return []
         actions: list[Action] = []
+        workers = max(1, workers)
         for number in range(len(self._places) + 1, workers + 1):
             self._places[number] = _Place()
             if self._begun:
@@ -317,8 +318,8 @@ class Rules:
         if urgency <= self.urgency:
             return []
         actions: list[Action] = [] if self.urgency else [StopBegins()]
-        if self.reloading:
-            self._reload_again = False
+        self._reload_again = False
+        if self._reloading:
             actions += self._end_reload(Failure(ExitCode.FAILED, "the server is stopping"))
         self.urgency = urgency
         for place in self._places.values():

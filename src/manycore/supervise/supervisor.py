@@ -42,7 +42,11 @@ class Crew(Protocol):
         """The supervisor is about to start the workers; from now on it can be asked for things."""
 
     def life(self, order: events.Spawn) -> Life:
-        """Prepares a worker: gives what it does in its own process."""
+        """Prepares a worker: gives what it does in its own process.
+
+        Raises:
+            OSError: When there is no room for one more.
+        """
 
     def limit(self, workers: int) -> int:
         """Gives the number of workers, near this one, that there may be."""
@@ -145,8 +149,8 @@ class Supervisor:
         for handle in self._workers.values():
             private.update(handle.descriptors())
         private.remove(self._inbox.fileno())  # the inbox closes itself
-        life = self._crew.life(order)
         try:
+            life = self._crew.life(order)
             handle = WorkerHandle.fork(order, life, self._inbox, private)
         except OSError as error:
             reason = f"could not be started ({(error.strerror or str(error)).lower()})"

@@ -129,3 +129,51 @@ class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLo
 
     def __str__(self) -> str:
         return f"the server's supervisor (pid {self.pid}) {self.exit}"
+
+
+class SendError(ManycoreError, TypeError):
+    """An object cannot be sent to another process. Whoever passed it must act.
+
+    Args:
+        path: Which part of what was passed, as Python would spell it: `args[0].lock`.
+        problem: Why that part cannot be sent.
+
+    Example:
+        >>> raise SendError("args[0].lock", "cannot pickle '_thread.lock' object")
+        Traceback (most recent call last):
+        ...
+        manycore.errors.SendError: args[0].lock cannot be sent: cannot pickle '_thread.lock' object
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be sent: {self.problem}"
+
+
+class RemoteError(ManycoreError):
+    """An exception of another process that cannot be rebuilt in this one.
+
+    Args:
+        type_name: Its class, with its module.
+        arguments: The repr of each of its `args`.
+        traceback: Its traceback, as text.
+
+    Example:
+        >>> raise RemoteError("billing.Refused", ("'card'", "402"), "Traceback …")
+        Traceback (most recent call last):
+        ...
+        manycore.errors.RemoteError: billing.Refused('card', 402)
+    """
+
+    def __init__(self, type_name: str, arguments: tuple[str, ...], traceback: str) -> None:
+        super().__init__(type_name, arguments, traceback)
+        self.type_name = type_name
+        self.arguments = arguments
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type_name}({', '.join(self.arguments)})"

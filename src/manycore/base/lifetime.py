@@ -38,15 +38,34 @@ def die_with_parent(parent: int, lifeline: int) -> None:
         parent: The parent's process id, as the parent knows it.
         lifeline: The read end of a pipe whose only write end the parent holds. It stays open.
     """
-    with suppress(PermissionError):  # a session leader leads its group already
-        os.setpgid(0, 0)
+    lead_group()
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_holder(lifeline)
+    if os.getppid() != parent:  # it ended before all that was in place
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lead_group() -> None:
+    """Makes this process the leader of a group, so that ending the group ends what it started."""
+    with suppress(PermissionError):  # a session leader leads its group already
+        os.setpgid(0, 0)
+
+
+def die_with_holder(lifeline: int) -> None:
+    """Ties the group that this process leads to whoever holds the other end of a lifeline.
+
+    The holder need not be the parent: a template forks children for the program that asked it to.
+
+    Args:
+        lifeline: The read end of a pipe whose only write end the holder has. It stays open.
+    """
+    if _libc is not None:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if os.getppid() != parent or _hung_up(lifeline):  # it ended before all that was in place
+    if _hung_up(lifeline):  # the holder ended before that was in place
         os.kill(os.getpid(), signal.SIGKILL)
 
 

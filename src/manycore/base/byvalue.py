@@ -1,0 +1,32 @@
+"""Writes objects whose code the other side cannot import. A module of its own: cloudpickle takes
+as long to import as everything else that a child needs.
+"""  # noqa: D205
+
+from __future__ import annotations
+
+import pickle
+from collections import ChainMap
+from multiprocessing.reduction import ForkingPickler
+from types import FunctionType
+from typing import IO, Any
+
+import cloudpickle
+
+from .passing import is_importable
+
+
+class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle that also knows what `multiprocessing` can send."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        reducers = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # noqa: SLF001
+        self.dispatch_table = ChainMap(reducers, self.dispatch_table)
+
+    def reducer_override(self, value: Any) -> Any:
+        """Sends by value what is in no file that the other side could import."""
+        if isinstance(value, FunctionType) and not is_importable(value.__module__):
+            return self._dynamic_function_reduce(value)
+        if isinstance(value, type) and not is_importable(value.__module__):
+            return cloudpickle.cloudpickle._dynamic_class_reduce(value)  # noqa: SLF001
+        return super().reducer_override(value)

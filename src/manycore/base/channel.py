@@ -1,0 +1,147 @@
+"""One private duplex channel between two processes: whole messages, with descriptors.
+
+Guarantees: a message arrives whole or not at all; messages of several writers do not mix; sending
+never waits for a reader because a message is big: what exceeds `INLINE_BYTES` travels as a nameless
+file. A descriptor that could not be received is an error, never a shorter list.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple, Self
+
+from .segments import anonymous_file, read_all
+
+#: bytes that go through the socket itself; several such messages fit into its buffer (208 KiB)
+INLINE_BYTES: Final = 32_768
+MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
+
+_INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
+_FD_BYTES: Final = array.array("i").itemsize
+_ROOM: Final = socket.CMSG_SPACE((MOST_DESCRIPTORS + 1) * _FD_BYTES)
+
+
+class Message(NamedTuple):
+    """What one `send` sent.
+
+    Attributes:
+        data: The bytes.
+        fds: The descriptors, which are the receiver's to close.
+    """
+
+    data: bytes
+    fds: list[int]
+
+
+class Channel:
+    """One end of a channel. Several threads and processes may send; one at a time may receive.
+
+    Example:
+        >>> ours, theirs = Channel.pair()
+        >>> with ours, theirs:
+        ...     ours.send(b"hello")
+        ...     theirs.receive()
+        Message(data=b'hello', fds=[])
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Makes both ends; each is closed on exec."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), cls(theirs)
+
+    @classmethod
+    def of_descriptor(cls, fd: int) -> Channel:
+        """Takes over an end that arrived as a descriptor."""
+        return cls(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=fd))
+
+    def fileno(self) -> int:
+        """The descriptor to wait on: readable when a message or the end is there; -1 if closed."""
+        return self._socket.fileno()
+
+    def send(self, data: bytes, fds: Sequence[int] = (), *, wait: bool = True) -> None:
+        """Sends one message.
+
+        Args:
+            data: Any number of bytes.
+            fds: Descriptors to hand on; they stay open here.
+            wait: Whether to wait for room; without it a full channel is a BlockingIOError.
+
+        Raises:
+            BrokenPipeError: When the other end is closed.
+            ValueError: For more than 250 descriptors.
+        """
+        if len(fds) > MOST_DESCRIPTORS:
+            raise ValueError(f"{len(fds)} descriptors are more than {MOST_DESCRIPTORS} a message")
+        flags = 0 if wait else socket.MSG_DONTWAIT
+        if len(data) <= INLINE_BYTES:
+            self._send([_INLINE, data], fds, flags)
+            return
+        file = anonymous_file("message", data)
+        try:
+            self._send([_FILE], [*fds, file], flags)
+        finally:
+            os.close(file)
+
+    def _send(self, parts: list[bytes], fds: Sequence[int], flags: int) -> None:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        self._socket.sendmsg(parts, [rights] if fds else [], flags | socket.MSG_NOSIGNAL)
+
+    def receive(self, *, wait: bool = True) -> Message:
+        """Receives one message.
+
+        Raises:
+            EOFError: When the other end is closed, by its process's death too.
+            BlockingIOError: When nothing is there, without `wait`.
+            OSError: When there was no room for its descriptors.
+        """
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        try:
+            data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, flags)
+        except ConnectionResetError:  # closed there with a message of ours unread
+            data, rights, flags = b"", [], 0
+        fds = array.array("i")
+        for _, _, content in rights:
+            fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])
+        if flags & socket.MSG_CTRUNC:
+            close_all(fds)
+            raise OSError(errno.EMFILE, "no room for the descriptors of a message")
+        if not data:
+            raise EOFError("the other end of the channel is closed")
+        if data[:1] == _INLINE:
+            return Message(data[1:], fds.tolist())
+        return Message(read_all(fds.pop()), fds.tolist())
+
+    def refuse(self) -> None:
+        """Makes every later `send` of the other end fail; what was sent can still be received."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
+
+    def detach(self) -> int:
+        """Gives the descriptor away; the channel is closed."""
+        return self._socket.detach()
+
+    def close(self) -> None:
+        """Closes this end; a second call does nothing."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Closes descriptors, some of which may be closed already."""
+    for fd in fds:
+        with suppress(OSError):
+            os.close(fd)

@@ -1,0 +1,166 @@
+"""The parent's view of a child, whichever way it was started.
+
+Guarantees:
+
+* Death is an event: nothing is polled, no thread is kept.
+* Any number of threads may wait at once; one of them reads and tells the others.
+* An exit code is never lost: when nobody is left who saw the child end, that is said.
+* A forked copy of the parent holds nothing of its children: their lifelines stay the parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from .birth import EXITED, OUTCOME, read_number
+from .channel import Channel, close_all
+
+UNSEEN: Final = 255  # the exit code that multiprocessing gives when nobody saw a child end
+
+_all: weakref.WeakSet[ChildHandle] = weakref.WeakSet()
+
+
+class ChildHandle:
+    """One child.
+
+    Attributes:
+        pid: Its process id.
+        pidfd: Readable when it has ended.
+        outcome: What it delivered, without the head; None until then.
+        exitcode: How it ended; None until then.
+        seen: Whether somebody saw how it ended; otherwise the exit code is what it said itself,
+            or `UNSEEN`.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        channel: Channel,
+        lifeline: int,
+        reap: Callable[[], int | None] | None = None,
+    ) -> None:
+        """Takes over a child that has reported its birth.
+
+        Args:
+            pid: Its process id.
+            pidfd: Its pidfd.
+            channel: Our end of its channel.
+            lifeline: The write end: closing it, by our death too, ends a child that is tied.
+            reap: Takes the exit code of a child of this very process, which has ended; None when
+                the template says it.
+        """
+        self.pid = pid
+        self.pidfd = pidfd
+        self.outcome: bytes | None = None
+        self.exitcode: int | None = None
+        self.seen = False
+        self._said = UNSEEN
+        self._channel = channel
+        self._silent = False  # the channel has ended
+        self._lifeline = lifeline
+        self._reap = reap
+        self._changed = threading.Condition(threading.Lock())
+        self._reading = False
+        _all.add(self)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Waits until the child has ended; gives the exit code, or None after `timeout` seconds."""
+        self._await(lambda: self.exitcode is not None, timeout)
+        return self.exitcode
+
+    def wait_for_outcome(self, timeout: float | None = None) -> bool:
+        """Waits until the child has delivered or ended; False after `timeout` seconds."""
+        return self._await(lambda: self.outcome is not None or self.exitcode is not None, timeout)
+
+    def send_signal(self, signum: int) -> None:
+        """Sends a signal; to a child that has ended, nothing. The id cannot be another's."""
+        if self.exitcode is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signum)  # type: ignore[attr-defined,unused-ignore]
+
+    def close(self) -> None:
+        """Lets go of everything; a child that is tied and still alive ends. Twice is once."""
+        _all.discard(self)
+        fds, self.pidfd, self._lifeline = [self.pidfd, self._lifeline], -1, -1
+        self._channel.close()
+        close_all([fd for fd in fds if fd >= 0])
+
+    def _await(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not done():
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if self._reading:
+                    if not self._changed.wait(left) and not done():
+                        return False
+                    continue
+                self._reading = True
+                self._changed.release()
+                try:
+                    moved = self._read(left)
+                finally:
+                    self._changed.acquire()
+                    self._reading = False
+                    self._changed.notify_all()
+                if not moved:
+                    return done()
+        return True
+
+    def _read(self, timeout: float | None) -> bool:
+        """Waits for news and takes them in; False when there were none in time."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        if not self._silent:
+            poller.register(self._channel, select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(None if timeout is None else timeout * 1000)}
+        if self._channel.fileno() in ready:
+            self._take(wait=False)
+        if self.pidfd in ready and self.exitcode is None:
+            self._conclude()
+        return bool(ready)
+
+    def _take(self, *, wait: bool) -> bool:
+        """Takes one message in; False when there is none, and none will come."""
+        try:
+            message, fds = self._channel.receive(wait=wait)
+        except BlockingIOError:
+            return False
+        except OSError:  # no room for descriptors that nobody should have sent
+            return True
+        except EOFError:
+            self._silent = True
+            return False
+        close_all(fds)
+        if message[:1] == OUTCOME:
+            self._said = read_number(message)
+            self.outcome = message
+        elif message[:1] == EXITED:
+            self.exitcode, self.seen = read_number(message), True
+        return True
+
+    def _conclude(self) -> None:
+        """The child has ended: whoever saw how says so now, or is gone."""
+        ours = self._reap is not None
+        while not self._silent and self.exitcode is None and self._take(wait=not ours):
+            pass
+        if self.exitcode is None:
+            code = self._reap() if self._reap is not None else None
+            self.seen = code is not None
+            self.exitcode = self._said if code is None else code
+
+
+def _forget_all() -> None:
+    for handle in list(_all):
+        handle.close()
+
+
+os.register_at_fork(after_in_child=_forget_all)

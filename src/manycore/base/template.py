@@ -1,0 +1,281 @@
+"""The clean single-threaded process that children are forked from: the program's side of it.
+
+A program has one template, started when the first child is asked for, in a fresh interpreter that
+never runs the program's `__main__`. It lives until the program ends, however that ends.
+
+Guarantees:
+
+* `fork` may be called from any thread, and from several at once: a request is one message, and its
+  answer comes through a channel of its own.
+* A template that died is replaced; a child is born once or not at all.
+* A copy of the program (`os.fork`) never uses the program's template: it gets its own on demand.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import util
+
+from manycore.errors import BootError
+
+from . import signals
+from .birth import REFUSED, Birth, read_number
+from .channel import INLINE_BYTES, Channel, Message, close_all
+from .child import ChildHandle
+from .failures import Failure
+from .interpreter import command
+from .lifetime import exit_in_words
+from .segments import anonymous_file
+from .surroundings import gather
+
+STOP_PATIENCE = 2.0  # seconds: a template whose last child has ended needs some milliseconds
+_ATTEMPTS = 3  # a template may die before it reads a request; one that never lives is an error
+
+#: a Ctrl-C must not meet the template before it knows what to do with it
+_UNWELCOME = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
+
+
+class TemplateHandle:
+    """The program's view of its template.
+
+    Args:
+        modules: What it imports before it forks the first child.
+    """
+
+    def __init__(self, modules: tuple[str, ...] = ()) -> None:
+        ours, theirs = Channel.pair()
+        arguments = command("manycore.base.template_child", theirs.fileno(), os.getpid())
+        arguments.insert(1, "-P")  # a file in the working directory must not pass for a module
+        with theirs:
+            try:
+                with signals.blocked(_UNWELCOME):
+                    self._process = subprocess.Popen(
+                        arguments,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,  # children get the program's own
+                        pass_fds=(theirs.fileno(),),
+                    )
+            except BaseException:
+                ours.close()
+                raise
+        self._requests = ours
+        self.pid = self._process.pid
+        if modules:
+            self.preload(modules)
+
+    def request(self, what: object, fds: Sequence[int]) -> None:
+        """Sends a request, with descriptors.
+
+        Raises:
+            BrokenPipeError: When the template is dead.
+        """
+        self._requests.send(pickle.dumps(what, pickle.HIGHEST_PROTOCOL), fds)
+
+    def preload(self, modules: tuple[str, ...]) -> None:
+        """Imports modules in the template; raises what the import raised."""
+        path = [os.path.abspath(entry) for entry in sys.path]  # its directory may not be ours
+        ours, theirs = Channel.pair()
+        with ours:
+            with theirs:
+                self.request((modules, path), [theirs.fileno()])
+            failure, threads = pickle.loads(ours.receive().data)  # noqa: S301  # our template's
+        if isinstance(failure, Failure):
+            raise failure.rebuild()
+        if threads:
+            warnings.warn(
+                f"preloading left threads running in the template ({', '.join(threads)}): "
+                "they do not exist in the processes that are forked from it",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def how_it_ended(self) -> str:
+        """Says in words how the template ended."""
+        try:
+            return exit_in_words(self._process.wait(STOP_PATIENCE))
+        except subprocess.TimeoutExpired:
+            return "does not answer"
+
+    def stop(self) -> None:
+        """Ends the template as soon as its last child has ended, or kills it."""
+        self._requests.close()
+        try:
+            self._process.wait(STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def abandon(self) -> None:
+        """To be called in a forked copy of the program, whose child the template is not."""
+        self._requests.close()
+        self._process.returncode = 0  # or it would be waited for
+
+
+_lock = threading.Lock()
+_current: TemplateHandle | None = None
+_modules: tuple[str, ...] = ()
+
+
+def current() -> TemplateHandle:
+    """Gives the program's template, started now if there is none."""
+    global _current  # noqa: PLW0603  # there is one a program
+    with _lock:
+        if _current is None:
+            _current = TemplateHandle(_modules)
+            # after multiprocessing has joined the last child, which it does at priority 0
+            util.Finalize(None, stop, exitpriority=-100)
+        return _current
+
+
+def preload(*modules: str) -> None:
+    """Imports modules once, in the template: every process that is forked from it has them.
+
+    The template starts now, if it has not yet. One that has to be replaced later imports them too.
+
+    Args:
+        *modules: Names of modules, as for `import`.
+
+    Raises:
+        ImportError: When there is no such module; or whatever else importing it raises, with the
+            traceback of the template as its cause.
+
+    Example:
+        >>> preload("json", "decimal")
+    """
+    global _modules  # noqa: PLW0603  # what every template of this program imports
+    current().preload(modules)
+    with _lock:
+        _modules = (*_modules, *(name for name in modules if name not in _modules))
+
+
+def stop() -> None:
+    """Ends the template; the next child gets a new one. For tests, and at the program's end."""
+    lost = _forget(_current)
+    if lost is not None:
+        lost.stop()
+
+
+def _forget(template: TemplateHandle | None) -> TemplateHandle | None:
+    """Lets the next child have a new template, unless somebody saw to that already."""
+    global _current  # noqa: PLW0603  # there is one a program
+    with _lock:
+        if template is None or _current is not template:
+            return None
+        _current = None
+    return template
+
+
+def fork(
+    entry: str,
+    payload: bytes,
+    *,
+    fds: Sequence[int] = (),
+    modules: tuple[str, ...] = (),
+    tied: bool = True,
+) -> ChildHandle:
+    """Starts a child of the template; returns when it exists.
+
+    Args:
+        entry: What it does: `module:function`, called with the payload, its channel, its lifeline
+            and the descriptors. It returns the exit code.
+        payload: Bytes of any number.
+        fds: Descriptors to hand on; they stay open here.
+        modules: What the template imports once, before it forks.
+        tied: Whether the child and what it started is killed when this process ends.
+
+    Raises:
+        OSError: When there is no room for a process or its descriptors.
+        BootError: When no template lives long enough.
+    """
+    ended = ""
+    for _ in range(_ATTEMPTS):
+        template = current()
+        try:
+            child = _fork_from(template, entry, payload, fds, modules, tied=tied)
+        except BrokenPipeError:
+            child = None
+        if child is not None:
+            return child
+        if _forget(template) is not None:
+            ended = template.how_it_ended()
+            template.stop()
+    raise BootError(f"the template process {ended}")
+
+
+def _fork_from(
+    template: TemplateHandle,
+    entry: str,
+    payload: bytes,
+    fds: Sequence[int],
+    modules: tuple[str, ...],
+    *,
+    tied: bool,
+) -> ChildHandle | None:
+    """Asks one template for a child; None when it died before the child was born."""
+    facts, borrowed, here = gather()
+    ours, theirs = Channel.pair()
+    lifeline_end, lifeline = os.pipe()
+    temporary = [lifeline_end] if here is None else [lifeline_end, here]
+    try:
+        order = [theirs.fileno(), lifeline_end, *borrowed]
+        inline: bytes | None = payload
+        if len(payload) > INLINE_BYTES // 2:  # the rest is for the environment
+            inline = None
+            file = anonymous_file("payload", payload)
+            temporary.append(file)
+            order.append(file)
+        template.request(Birth(entry, modules, tied, facts, inline), [*order, *fds])
+        theirs.close()  # now the template's death is the end of the channel
+        close_all(temporary)
+        temporary.clear()
+        message = ours.receive()
+    except EOFError:
+        message = None
+    except BaseException:
+        _call_off(ours)
+        os.close(lifeline)
+        raise
+    finally:
+        theirs.close()
+        close_all(temporary)
+    if message is not None and message.data[:1] != REFUSED:
+        return ChildHandle(read_number(message.data), message.fds[0], ours, lifeline)
+    ours.close()
+    os.close(lifeline)
+    if message is not None:
+        number = read_number(message.data)
+        raise OSError(number, os.strerror(number))
+    return None
+
+
+def _call_off(channel: Channel) -> None:
+    """Makes sure that a child which nobody will know of is not born, or ends."""
+    channel.refuse()
+    with suppress(EOFError, OSError):
+        while True:
+            newborn: Message = channel.receive(wait=False)
+            for pidfd in newborn.fds:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            close_all(newborn.fds)
+    channel.close()
+
+
+def _abandon() -> None:
+    """In a forked copy of the program."""
+    global _current, _lock  # noqa: PLW0603  # a thread that is not here may have held it
+    _lock = threading.Lock()
+    if _current is not None:
+        _current.abandon()
+        _current = None
+
+
+os.register_at_fork(after_in_child=_abandon)

@@ -1,0 +1,1 @@
+"""`Process`: a function in another process, with a result, an identity and an end."""

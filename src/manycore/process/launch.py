@@ -1,0 +1,143 @@
+"""How a process starts: from the template, by a fork of this one, or in a fresh interpreter.
+
+`Popen` has the shape that `multiprocessing.process.BaseProcess` expects of one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+import warnings
+from multiprocessing import resource_tracker, util
+from typing import TYPE_CHECKING, Final
+
+from manycore.base import birth, family, fresh, lifetime, oom, passing, template
+from manycore.base.channel import Channel
+from manycore.base.child import ChildHandle
+
+if TYPE_CHECKING:
+    from .process import Process
+
+_LIFE: Final = "manycore.process.life"
+#: what every child needs, imported in the template once
+_MODULES: Final = (_LIFE, "manycore.process.process")
+
+
+class Popen:
+    """A started process, for `multiprocessing` and for `Process`.
+
+    Attributes:
+        child: The process.
+        oom_kills: What the out-of-memory killer had done when it was started.
+    """
+
+    def __init__(self, child: ChildHandle, oom_kills: int | None) -> None:
+        self.child = child
+        self.oom_kills = oom_kills
+        self.pid = child.pid
+        self.sentinel = child.pidfd
+        self._finalizer = util.Finalize(self, child.close)
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, as far as that was looked at."""
+        return self.child.exitcode
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Looks whether it has ended; waits for that with another flag than WNOHANG."""
+        return self.child.wait(0 if flag == os.WNOHANG else None)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Waits until it has ended; gives the exit code, or None after `timeout` seconds."""
+        return self.child.wait(timeout)
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        self.child.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self.child.send_signal(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """Sends SIGINT."""
+        self.child.send_signal(signal.SIGINT)
+
+    def end_tree(self, grace: float) -> None:
+        """Ends it and all that it started: SIGTERM to it, then SIGKILL to what is left."""
+        itself = family.look_at(self.pid) if self.poll() is None else None
+        # those that leave its group can be found only as long as their parents live
+        known = {itself, *family.members(family.everybody(), [itself])} if itself else set()
+        self.terminate()
+        self.wait(grace)
+        if itself is not None:
+            family.end(known)
+        self.wait()
+
+    def close(self) -> None:
+        """Lets go of its descriptors."""
+        self._finalizer()
+
+
+def start(process: Process, method: str) -> Popen:
+    """Starts a process; raises what `Process.start` documents."""
+    util._flush_std_streams()  # type: ignore[attr-defined]  # noqa: SLF001
+    kills = oom.kills()
+    tied = process.daemon or birth.is_tied()
+    if method == "fork":
+        return Popen(_fork(process, tied=tied), kills)
+    cargo = passing.Cargo()
+    data = passing.dumps(process, cargo)
+    head, fds = b"-", cargo.fds
+    tracker = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]  # noqa: SLF001
+    if tracker is not None:
+        head, fds = b"t", [*fds, tracker]
+    starter = fresh.spawn if method == "spawn" else template.fork
+    modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(data) else _MODULES
+    child = starter(f"{_LIFE}:live", head + data, fds=fds, modules=modules, tied=tied)
+    return Popen(child, kills)
+
+
+def _fork(process: Process, *, tied: bool) -> ChildHandle:
+    from . import life
+
+    others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+    if others:
+        warnings.warn(
+            f"this process is forked with live threads ({', '.join(others)}): locks that they hold "
+            "stay locked in the child for ever; the template, which is the default, has no threads",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    ours, theirs = Channel.pair()
+    lifeline_end, lifeline = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the threads, without their names
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            birth.forget_parents_exit_handlers()
+            ours.close()
+            os.close(lifeline)
+            if tied:  # others stay in our group, where Ctrl-C finds them
+                birth.be_tied(lifeline_end, tied=True)
+            code = life.run(process, theirs, lifeline_end)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            birth.finish(code)
+    theirs.close()
+    os.close(lifeline_end)
+
+    def reap() -> int | None:
+        if tied:
+            lifetime.end_group(pid)  # before the wait: until then the id cannot be another's
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except ChildProcessError:  # the program waited for all its children itself
+            return None
+
+    return ChildHandle(pid, os.pidfd_open(pid), ours, lifeline, reap)

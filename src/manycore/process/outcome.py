@@ -1,0 +1,69 @@
+"""What a process delivered, or how it failed to."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from manycore.base.birth import HEAD_BYTES
+from manycore.base.failures import Failure
+from manycore.base.lifetime import exit_in_words
+
+if TYPE_CHECKING:
+    from manycore.base.child import ChildHandle
+    from manycore.base.worker_lost import WorkerLost
+
+# The byte behind the head of an outcome's message: what the rest of it is.
+VALUE: Final = b"v"  #: what the target returned, as bytes
+FAILURE: Final = b"f"  #: a Failure, as bytes: what it raised
+UNSENDABLE: Final = b"u"  #: a Failure: what it returned cannot be sent
+NOTHING: Final = b"n"  #: it called for an exit
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a process delivered, as its parent keeps it.
+
+    Attributes:
+        kind: One of the bytes above.
+        data: What came with it.
+        lost: The error of a process that delivered nothing.
+    """
+
+    kind: bytes
+    data: bytes
+    lost: WorkerLost | None = None
+    value: Any = None
+    read: bool = False
+
+    @classmethod
+    def of(cls, child: ChildHandle, name: str, oom_kills: int | None) -> Outcome:
+        """Makes up the account of a child that has delivered, or has ended without."""
+        if child.outcome is not None:
+            kind = child.outcome[HEAD_BYTES : HEAD_BYTES + 1]
+            if kind != NOTHING:
+                return cls(kind, child.outcome[HEAD_BYTES + 1 :])
+        from manycore.base import oom
+        from manycore.base.worker_lost import WorkerLost  # 15 ms that most programs never need
+
+        code = child.wait()
+        assert code is not None
+        if not child.seen and child.outcome is None:
+            how, reason = "ended", "nobody saw how: the template process had ended before"
+            return cls(NOTHING, b"", WorkerLost(child.pid, how, name, reason))
+        how = exit_in_words(code).removeprefix("was ")
+        reason = oom.verdict(code, oom_kills) if code < 0 else "without a result"
+        return cls(NOTHING, b"", WorkerLost(child.pid, how, name, reason, code))
+
+    def give(self) -> Any:
+        """Gives the value, or raises what stands in its place; the same each time."""
+        if self.lost is not None:
+            raise self.lost
+        if self.kind != VALUE:
+            failure: Failure = pickle.loads(self.data)  # noqa: S301  # our child's
+            raise failure.rebuild()
+        if not self.read:
+            self.value = pickle.loads(self.data)  # noqa: S301  # our child's
+            self.read, self.data = True, b""
+        return self.value

@@ -177,3 +177,29 @@ class RemoteError(ManycoreError):
 
     def __str__(self) -> str:
         return f"{self.type_name}({', '.join(self.arguments)})"
+
+
+class TaskTimeout(ManycoreError, TimeoutError):
+    """A task took longer than it may. Whoever set the limit, or wrote the task, must act.
+
+    Args:
+        timeout: Seconds that it had.
+        task: Which task.
+        ended: Whether it did not end by itself and its worker was killed.
+
+    Example:
+        >>> raise TaskTimeout(2.5)
+        Traceback (most recent call last):
+        ...
+        manycore.errors.TaskTimeout: the task took longer than 2.5 s
+    """
+
+    def __init__(self, timeout: float, task: str = "", *, ended: bool = False) -> None:
+        super().__init__(timeout, task)
+        self.timeout = timeout
+        self.task = task
+        self.ended = ended
+
+    def __str__(self) -> str:
+        worker = "; its worker was killed" if self.ended else ""
+        return f"{self.task or 'the task'} took longer than {self.timeout:g} s{worker}"

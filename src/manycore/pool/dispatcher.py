@@ -21,6 +21,7 @@ from contextlib import suppress
 from multiprocessing import util
 from typing import Any, Final
 
+from manycore.base import passing
 from manycore.base.failures import Failure
 from manycore.errors import TaskTimeout
 
@@ -139,8 +140,11 @@ class Engine:
     def wake(self) -> None:
         """Makes the thread look around."""
         self._sleeping = False
-        with suppress(OSError):  # it has ended
+        try:
             os.eventfd_write(self._waker, 1)
+        except (OSError, ValueError):  # it has ended, and who did not see that in time comes here
+            self._sleeping = True
+            self._drop_queue()
 
     def ask(self, request: Callable[[], None]) -> None:
         """Has something done by the thread."""
@@ -344,6 +348,8 @@ class Engine:
         for batch in self.schedule.desks[handle.number].batches:
             if batch.first == first:
                 handle.send(handle.sender.write_one_by_one(first, batch.lot))
+                return
+        handle.send([parcels.separate(first, [], passing.Cargo())])  # it was recalled meanwhile
 
     def _look(self, action: rules.Look) -> None:
         handle = self.handles.get(action.worker)
@@ -441,10 +447,11 @@ class Engine:
         for handle in list(self.handles.values()):
             handle.kill()
             handle.close()
-        self._drop_queue()
         self._poller.close()
         waker, self._waker = self._waker, -1
         os.close(waker)
+        self._sleeping = True  # so that whoever submits at this moment looks
+        self._drop_queue()
         self._at_exit.cancel()
         self.over.set()
 

@@ -112,7 +112,7 @@ class Sender:
         try:
             number = yield from self._define(span.job.function)
         except Exception as error:
-            yield _separate(first, [(FAILED, _pack(error), None)] * len(items), passing.Cargo())
+            yield separate(first, [(FAILED, _pack(error), None)] * len(items), passing.Cargo())
             return
         if _are_atoms(items):
             data, fds = pickle.dumps(items, pickle.HIGHEST_PROTOCOL), ()
@@ -137,7 +137,7 @@ class Sender:
         for item in span.arguments():
             args = tuple(item) if span.job.star else (item,)
             entries.append(_entry(number, (args, {}), span.job.limits.timeout, cargo))
-        yield _separate(first, entries, cargo)
+        yield separate(first, entries, cargo)
 
     def _write_calls(self, first: int, lot: Calls) -> Iterable[Parcel]:
         futures = lot.futures
@@ -169,7 +169,7 @@ class Sender:
             else:
                 number, content = INSIDE, (call.function, call.args, call.kwargs)
             entries.append(_entry(number, content, limits.timeout, cargo))
-        yield _separate(first, entries, cargo)
+        yield separate(first, entries, cargo)
 
     def _define(self, function: Any) -> Any:
         """Makes sure that the worker knows a function; gives its number."""
@@ -224,9 +224,10 @@ def _readable(error: Exception, content: tuple[Any, ...]) -> Exception:
     return error
 
 
-def _separate(
+def separate(
     first: int, entries: list[tuple[int, bytes, float | None]], cargo: passing.Cargo
 ) -> Parcel:
+    """Writes the message that brings calls one by one."""
     data = pickle.dumps(entries, pickle.HIGHEST_PROTOCOL)
     return Parcel(SEPARATE + SEPARATE_HEAD.pack(first) + data, tuple(cargo.fds))
 

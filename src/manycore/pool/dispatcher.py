@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
 import weakref
@@ -49,6 +50,7 @@ class Engine:
         tasks_per_worker: After so many tasks a worker is replaced.
         memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
         cancels_running: Whether `Future.cancel` ends running calls.
+        finishes_at_exit: Whether the program, when it ends, waits for what is queued.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Engine:
         tasks_per_worker: int | None = None,
         memory_per_worker: int | None = None,
         cancels_running: bool = False,
+        finishes_at_exit: bool = False,
     ) -> None:
+        self.finishes_at_exit = finishes_at_exit
         self.queue = TaskQueue()
         self.cancelling = self.queue.lock
         self.cancels_running = cancels_running
@@ -230,8 +234,6 @@ class Engine:
         schedule = self.schedule
         wants = schedule.wants_tasks
         if not wants or not self.queue.waiting:
-            if wants and not any(desk.batches for desk in schedule.desks.values()):
-                self._functions.forget_values()
             due = schedule.next_look()
             timeout = -1.0 if due is None else max(0.0, due - time.monotonic())
             self._sleeping = wants
@@ -312,7 +314,7 @@ class Engine:
         self._collect(handle)
         for fd in (handle.pidfd, handle.channel.fileno()):
             self._forget_source(fd)
-        self._handle(rules.Died(worker, handle.begun))
+        self._handle(rules.Died(worker, handle.begun, handle.boot_error is not None))
         self.handles.pop(worker).close()
 
     def _forget_source(self, fd: int) -> None:
@@ -333,7 +335,7 @@ class Engine:
             )
         except Exception as error:
             self._boot_error = error
-            self._events.append(rules.Died(worker, 0))
+            self._events.append(rules.Died(worker, 0, told=True))
             return
         self.handles[worker] = handle
         for fd, is_pidfd in ((handle.channel.fileno(), False), (handle.pidfd, True)):
@@ -459,9 +461,13 @@ class Engine:
 def _finish_at_exit(reference: weakref.ref[Engine]) -> None:
     """The program ends: so do its pools."""
     engine = reference()
-    if engine is not None:
-        engine.terminate()
-        engine.join(_EXIT_PATIENCE)
+    if engine is None:
+        return
+    if engine.finishes_at_exit and not isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+        engine.close()
+        engine.join()
+    engine.terminate()
+    engine.join(_EXIT_PATIENCE)
 
 
 def _forget_all() -> None:

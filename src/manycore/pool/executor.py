@@ -66,6 +66,7 @@ class Executor(_base.Executor):
             tasks=max_tasks_per_child,
             memory=max_memory_per_worker,
             cancels_running=cancel_running,
+            finishes_at_exit=True,
         )
         # a forgotten executor finishes what it was given, as the standard library's does
         self._forgotten = weakref.finalize(self, self._engine.close)
@@ -168,6 +169,7 @@ def start_engine(
     tasks: int | None,
     memory: int | None,
     cancels_running: bool = False,
+    finishes_at_exit: bool = False,
 ) -> Engine:
     """Checks what a user asks for, and starts it.
 
@@ -190,6 +192,7 @@ def start_engine(
         tasks_per_worker=tasks,
         memory_per_worker=memory,
         cancels_running=cancels_running,
+        finishes_at_exit=finishes_at_exit,
     )
 
 

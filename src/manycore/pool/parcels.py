@@ -46,6 +46,8 @@ SEPARATE_HEAD: Final = struct.Struct("=q")
 ANSWER_BODY: Final = struct.Struct("=qd")
 BIG_HEAD: Final = struct.Struct("=qB")
 
+_REMEMBERED: Final = 256  # functions that are held
+
 INSIDE: Final = -1  # in the place of a function's number: it is written with the call
 FAILED: Final = -2  # the call could not be written; the rest is a pickled Failure
 
@@ -62,7 +64,8 @@ class Parcel(NamedTuple):
 class _Known(NamedTuple):
     function: Any  # held, so that its id is not another's
     number: int
-    data: bytes | None  # None: it refers to descriptors, and is written for each worker
+    data: bytes
+    refers: bool  # to descriptors: it is written for each worker
     by_value: bool
 
 
@@ -76,22 +79,26 @@ class Functions:
     def known(self, function: Any) -> _Known:
         """Gives a function's number and bytes.
 
+        What is written by value may have changed, so it is written anew: it keeps its number only
+        when it is the same.
+
         Raises:
             SendError: When it cannot be sent.
         """
         found = self._by_id.get(id(function))
-        if found is None:
-            cargo = passing.Cargo()
-            data = passing.dumps(function, cargo, name="the function")
-            by_value = passing.needs_cloudpickle(data) or not isinstance(function, FunctionType)
-            found = _Known(function, self._next, None if cargo.fds else data, by_value)
-            self._next += 1
-            self._by_id[id(function)] = found
+        if found is not None and not found.by_value:
+            return found
+        cargo = passing.Cargo()
+        data = passing.dumps(function, cargo, name="the function")
+        if found is not None and found.data == data:
+            return found
+        by_value = passing.needs_cloudpickle(data) or not isinstance(function, _PLAIN)
+        found = _Known(function, self._next, data, bool(cargo.fds), by_value)
+        self._next += 1
+        if len(self._by_id) >= _REMEMBERED:
+            self._by_id.clear()
+        self._by_id[id(function)] = found
         return found
-
-    def forget_values(self) -> None:
-        """Forgets what was written by value: what it refers to may change while nobody works."""
-        self._by_id = {key: known for key, known in self._by_id.items() if not known.by_value}
 
 
 class Sender:
@@ -178,7 +185,7 @@ class Sender:
             self._has.add(known.number)
             cargo = passing.Cargo()
             data = known.data
-            if data is None:
+            if known.refers:
                 data = passing.dumps(function, cargo, name="the function")
             yield Parcel(FUNCTION + FUNCTION_HEAD.pack(known.number) + data, tuple(cargo.fds))
         return known.number

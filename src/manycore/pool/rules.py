@@ -29,7 +29,8 @@ from .pace import MOST, TARGET, Pace
 WINDOW: Final = 4 * MOST  # tasks that a worker may have; the shared memory has as many slots
 OVERDUE: Final = 5 * TARGET  # seconds: after that, what waits behind a running task is taken back
 CONFIRM: Final = 0.002  # seconds: a store is seen by every CPU after nanoseconds
-BOOT_TRIES: Final = 3  # workers in a row that die before they are ready
+BOOT_TRIES: Final = 3  # initializers in a row that fail
+BOOT_DEATHS: Final = 12  # workers in a row that die before they are ready, of whatever
 
 
 class Lot(Protocol):
@@ -155,6 +156,7 @@ class Died:
 
     worker: int
     begun: int
+    told: bool = False  #: its initializer has failed, and it said so
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +311,8 @@ class Schedule:
                     self.desks[worker].stage = Stage.SERVING
             case Skipped(worker, number):
                 self._skipped(self.desks[worker], number)
-            case Died(worker, begun):
-                self._died(worker, begun, actions)
+            case Died(worker, begun, told):
+                self._died(worker, begun, actions, told=told)
             case Full(worker):
                 self._retire(worker, actions)
             case Unwanted(worker):
@@ -379,7 +381,7 @@ class Schedule:
             desk.confirming = False
             desk.stuck = bool(desk.messages)
             self._take_back(desk, begun)
-        elif desk.waiting > 1 and desk.recalled < desk.next and begun == desk.begun:
+        elif desk.waiting > 1 and desk.recalled < desk.next and self._hangs(desk, begun):
             desk.recalled = desk.next
             desk.confirming = True
             actions.append(Recall(worker, desk.next))
@@ -392,6 +394,14 @@ class Schedule:
         else:
             desk.look_at = None
         desk.begun = begun
+
+    def _hangs(self, desk: Desk, begun: int) -> bool:
+        """Whether a worker runs the task that it ran at the last look.
+
+        One that has begun none of what it has is still reading it, importing perhaps. So would the
+        next one: nothing is taken from it.
+        """
+        return begun == desk.begun and begun > desk.batches[0].first
 
     def _take_back(self, desk: Desk, begun: int) -> None:
         """Gives others what a worker was told not to begin, and has not."""
@@ -409,7 +419,7 @@ class Schedule:
         for lot in reversed(unbegun):
             self.queue.give_back(lot)
 
-    def _died(self, worker: int, begun: int, actions: list[Action]) -> None:
+    def _died(self, worker: int, begun: int, actions: list[Action], *, told: bool) -> None:
         desk = self.desks.pop(worker)
         unbegun = []
         for batch in desk.batches:
@@ -422,8 +432,8 @@ class Schedule:
         for lot in reversed(unbegun):
             self.queue.give_back(lot)
         if desk.stage is Stage.BOOTING:
-            self.failed_boots += 1
-            if self.failed_boots >= BOOT_TRIES and not self._stopped:
+            self.failed_boots += BOOT_DEATHS // BOOT_TRIES if told else 1
+            if self.failed_boots >= BOOT_DEATHS and not self._stopped:
                 self._stopped = self._closing = True
                 actions.append(GiveUp(worker))
                 for other in self.desks:

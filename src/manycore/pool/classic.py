@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .executor import start_engine
-from .future import Call, Future
+from .future import Future
 from .jobs import MapFuture, Results, start_map, wait_for_all
 from .limits import Limits, limits_of
 
@@ -77,7 +77,7 @@ class Pool:
         Raises:
             ValueError: When the pool is closed.
         """
-        future = Future(Call(function, args, kwargs))
+        future = Future(function, args, kwargs or None, self._engine)
         future.limits = self._limits
         self._engine.submit(future)
         return future
@@ -125,7 +125,7 @@ class Pool:
         Raises:
             ValueError: When the pool is closed.
         """
-        future = Future(Call(func, tuple(args), dict(kwds) if kwds else {}))
+        future = Future(func, tuple(args), dict(kwds) if kwds else None, self._engine)
         future.limits = self._limits_for(timeout, retries)
         _call_back(future, callback, error_callback)
         future.owner = self  # a pool whose results are awaited is not forgotten

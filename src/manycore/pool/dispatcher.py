@@ -113,7 +113,6 @@ class Engine:
         """Queues a call."""
         if self.closed:
             self.check_open()
-        future._engine = self  # noqa: SLF001  # so that it can be cancelled
         self.queue.waiting.append(future)
         if self._sleeping:
             self.wake()

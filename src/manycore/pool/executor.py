@@ -11,7 +11,7 @@ from typing import Any
 from manycore.base.cpus import cpu_count
 
 from .dispatcher import Engine
-from .future import Call, Future
+from .future import Future
 from .jobs import Results
 from .limits import NO_LIMITS, Limits, limits_of
 
@@ -78,14 +78,13 @@ class Executor(_base.Executor):
         Raises:
             RuntimeError: After `shutdown`.
         """
-        future = Future(Call(fn, args, kwargs))
+        engine = self._engine
+        future = Future(fn, args, kwargs or None, engine)
         limits = self._limits
         if limits is not NO_LIMITS:
             future.limits = limits
-        engine = self._engine
         if engine.closed:
             self._check_open()
-        future._engine = engine
         engine.queue.waiting.append(future)
         if engine._sleeping:
             engine.wake()

@@ -22,9 +22,12 @@ from typing import Any, Final, NamedTuple
 
 from .limits import NO_LIMITS, Limits
 
-__all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Call", "Future", "finish"]
+__all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Future", "finish"]
 
 CANCELLING: Final = threading.Lock()  # for futures of no queue
+
+
+_MAKING: Final = threading.Lock()
 
 
 class _Lazy:
@@ -37,15 +40,10 @@ class _Lazy:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self
-        return instance.__dict__.setdefault(self._name, self._make())
-
-
-class Call(NamedTuple):
-    """What a future stands for."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+        with _MAKING:
+            value = instance.__dict__.setdefault(self._name, self._make())
+            instance.observed = True
+            return value
 
 
 class Failed(NamedTuple):
@@ -68,14 +66,23 @@ class Future(_base.Future[Any]):
     _waiters = _Lazy("_waiters", list)
     _done_callbacks = _Lazy("_done_callbacks", list)
 
+    observed = False  #: somebody may be waiting
     limits: Limits = NO_LIMITS
     tried: int = 0
     seed: int | None = None
     owner: object = None  #: what must live until this is done
-    _engine: Any = None
 
-    def __init__(self, call: Call | None = None) -> None:
-        self.call = call
+    def __init__(
+        self,
+        function: Any = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        engine: Any = None,
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self._engine = engine
 
     def result(self, timeout: float | None = None) -> Any:
         """Waits for what the call returns.
@@ -114,7 +121,7 @@ class Future(_base.Future[Any]):
                 return True
             if self._state == PENDING:
                 self._set_cancelled()
-                self.call = None
+                self.forget()
             elif self._state == FINISHED or engine is None:
                 return False
         if self._state == CANCELLED_AND_NOTIFIED:
@@ -134,10 +141,15 @@ class Future(_base.Future[Any]):
 
     def end_cancelled(self) -> None:
         """For the dispatcher: the call is cancelled, whatever it was doing."""
-        self.call = None
+        self.forget()
         if self._state not in {FINISHED, CANCELLED_AND_NOTIFIED}:
             self._set_cancelled()
             self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def forget(self) -> None:
+        """Lets go of what was to be called."""
+        self.function = self.kwargs = self.owner = None
+        self.args = ()
 
     # The names of multiprocessing.pool.AsyncResult.
 
@@ -157,6 +169,8 @@ class Future(_base.Future[Any]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until the call is over, for `timeout` seconds at most."""
+        if self._state == FINISHED:
+            return
         try:
             self.exception(timeout)
         except (TimeoutError, CancelledError):
@@ -179,11 +193,10 @@ def finish(futures: Sequence[Future], values: Sequence[Any]) -> None:
             future._exception = value.error  # noqa: SLF001  # the two are one subject
         else:
             future._result = value  # noqa: SLF001
-        future.call = None
-        if future.owner is not None:
-            future.owner = None
+        future.function = future.kwargs = future.owner = None
+        future.args = ()
         future._state = FINISHED  # noqa: SLF001
-        if "_condition" in future.__dict__:
+        if future.observed:
             _tell(future)
 
 

@@ -26,6 +26,8 @@ from .worker import Opening
 
 _ENTRY: Final = "manycore.pool.worker:live"
 _MODULES: Final = ("manycore.pool.worker",)
+_BITS: Final = slate.KIND_BITS
+_KIND: Final = (1 << _BITS) - 1
 _PAGE: Final = resource.getpagesize()
 _BACKLOG: Final = 64  # parcels that wait for room in the channel: more is a worker that is stuck
 
@@ -130,16 +132,21 @@ class WorkerHandle:
 
     def collect(self) -> list[Any]:
         """Takes the results that are there and were not taken, in order."""
-        done = self.memory.cells[slate.DONE]
+        done = self.memory.done
         if done <= self.done:
             return []
         start, self.done = self.done, done
-        cells = self.memory.taken(start, done)
-        values: list[Any] = [None] * len(cells)
+        cells = self.memory.take(start, done)
+        values: list[Any]
         if any(cells):
-            for index, cell in enumerate(cells):
-                if cell:
-                    values[index] = self._value(start + index, cell)
+            values = [
+                None if not cell
+                else cell >> _BITS if cell & _KIND == slate.NUMBER
+                else self._value(number, cell)
+                for number, cell in enumerate(cells, start)
+            ]  # fmt: skip
+        else:
+            values = [None] * len(cells)
         self.memory.cells[slate.COLLECTED] = done
         self.tasks += len(values)
         return values
@@ -149,10 +156,7 @@ class WorkerHandle:
         self.done = max(self.done, number)
 
     def _value(self, number: int, cell: int) -> Any:
-        kind = cell & (1 << slate.KIND_BITS) - 1
-        rest = cell >> slate.KIND_BITS
-        if kind == slate.NUMBER:
-            return rest
+        kind, rest = cell & _KIND, cell >> _BITS
         if kind == slate.TRUE:
             return True
         if kind == slate.FALSE:

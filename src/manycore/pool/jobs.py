@@ -31,8 +31,7 @@ class MapFuture(Future):
     """
 
     def __init__(self, function: Any, items: list[Any], limits: Limits, *, star: bool) -> None:
-        super().__init__()
-        self.function = function
+        super().__init__(function)
         self.star = star
         self.limits = limits
         self.key: Hashable = key_of(function)
@@ -61,7 +60,6 @@ class MapFuture(Future):
 
     def _finish(self) -> None:
         values, self._values = self._values, []
-        self.function = None
         if not self.done():
             finish([self], [values if self._failed is None else self._failed[1]])
 

@@ -61,8 +61,7 @@ class Calls:
 
     def names(self) -> str:
         """Says which function the first of them calls."""
-        call = self.futures[0].call
-        return name_of(call.function) if call is not None else "a task"
+        return name_of(self.futures[0].function)
 
 
 class Job(Protocol):
@@ -187,8 +186,8 @@ class TaskQueue:
                 if calls:
                     break
                 limits = future.limits
-            if future.call.function is not function:
-                function = future.call.function
+            if future.function is not function:
+                function = future.function
                 key = key_of(function)
                 cost = pace.seconds(key)
             left -= cost

@@ -110,9 +110,13 @@ class Sender:
 
     def write(self, first: int, lot: Calls | Span) -> Iterable[Parcel]:
         """Gives the messages that bring a worker a batch."""
+        if len(self._has) > _REMEMBERED:
+            self._has.clear()
+            yield Parcel(FORGET)
         if isinstance(lot, Span):
-            return self._write_span(first, lot)
-        return self._write_calls(first, lot)
+            yield from self._write_span(first, lot)
+        else:
+            yield from self._write_calls(first, lot)
 
     def _write_span(self, first: int, span: Span) -> Iterable[Parcel]:
         items = span.arguments()
@@ -148,33 +152,33 @@ class Sender:
 
     def _write_calls(self, first: int, lot: Calls) -> Iterable[Parcel]:
         futures = lot.futures
-        function = futures[0].call.function
+        function = futures[0].function
         limits = futures[0].limits
         if type(function) in _PLAIN and _are_alike(futures, function):
-            args = [future.call.args for future in futures]
-            if _are_atoms(chain.from_iterable(args)):
+            all_args = [future.args for future in futures]
+            if _are_atoms(chain.from_iterable(all_args)):
                 try:
                     number = yield from self._define(function)
                 except Exception:
                     pass
                 else:
-                    data = pickle.dumps(args, pickle.HIGHEST_PROTOCOL)
+                    data = pickle.dumps(all_args, pickle.HIGHEST_PROTOCOL)
                     head = UNIFORM_HEAD.pack(first, number, limits.timeout or 0.0, True)
                     yield Parcel(UNIFORM + head + data)
                     return
         cargo = passing.Cargo()
         entries = []
         for future in futures:
-            call = future.call
-            if type(call.function) in _PLAIN:
+            called, args, kwargs = future.function, future.args, future.kwargs or {}
+            if type(called) in _PLAIN:
                 try:
-                    number = yield from self._define(call.function)
+                    number = yield from self._define(called)
                 except Exception as error:
                     entries.append((FAILED, _pack(error), None))
                     continue
-                content: tuple[Any, ...] = (call.args, call.kwargs)
+                content: tuple[Any, ...] = (args, kwargs)
             else:
-                number, content = INSIDE, (call.function, call.args, call.kwargs)
+                number, content = INSIDE, (called, args, kwargs)
             entries.append(_entry(number, content, limits.timeout, cargo))
         yield separate(first, entries, cargo)
 
@@ -195,7 +199,7 @@ _PLAIN: Final = (FunctionType, BuiltinFunctionType)
 
 
 def _are_alike(futures: list[Future], function: Any) -> bool:
-    return all(f.call.function is function and not f.call.kwargs for f in futures)
+    return all(f.function is function and not f.kwargs for f in futures)
 
 
 def _are_atoms(values: Iterable[Any]) -> bool:

@@ -6,7 +6,7 @@ Assumes: an aligned 8-byte store is atomic and stores are seen in order (as `bas
 reader learns of them by a message, a wait or the writer's death, each of which is a barrier).
 
 A slot holds a result, or says where it is. Small and common ones need no bytes:
-0 is None, otherwise the lowest three bits say what the rest means.
+0, which a slot is when it was not written, is None; otherwise the lowest three bits say what the rest means.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .rules import WINDOW
 
 # Cells. All but RECALLED and COLLECTED are the worker's.
 BEGUN: Final = 0  #: tasks begun
-DONE: Final = 1  #: tasks done; less than BEGUN while one runs
+DONE: Final = 1  #: tasks done, when a batch begins or ends; within one, all but the last begun
 RECALLED: Final = 2  #: tasks that must not be begun any more are below this
 COLLECTED: Final = 3  #: tasks whose results the pool has taken
 SINCE: Final = 4  #: when the running task began, if it has a timeout; CLOCK_MONOTONIC, ns
@@ -46,6 +46,7 @@ LARGEST: Final = 1 << 60
 _SLOTS_AT: Final = _HEAD_CELLS * 8
 _AREA_AT: Final = _SLOTS_AT + WINDOW * 8
 _SIZE: Final = _AREA_AT + AREA_BYTES
+_ZEROS: Final = memoryview(bytes(WINDOW * 8)).cast("Q")
 assert WINDOW & MASK == 0
 
 
@@ -71,12 +72,23 @@ class Slate:
         os.truncate(fd, _SIZE)
         return cls(fd)
 
-    def taken(self, start: int, stop: int) -> Sequence[int]:
-        """Reads the slots of some tasks."""
+    @property
+    def done(self) -> int:
+        """How many tasks are done."""
+        return max(self.cells[DONE], self.cells[BEGUN] - 1)
+
+    def take(self, start: int, stop: int) -> Sequence[int]:
+        """Reads the slots of some tasks, and clears them for those that come round to them."""
         first, last = start & MASK, stop & MASK
         if first < last:
-            return self.slots[first:last].tolist()
-        return self.slots[first:].tolist() + self.slots[:last].tolist()
+            return self._take(first, last)
+        return [*self._take(first, WINDOW), *self._take(0, last)]
+
+    def _take(self, first: int, last: int) -> list[int]:
+        part = self.slots[first:last]
+        values = part.tolist()
+        part[:] = _ZEROS[: last - first]
+        return values
 
     def close(self) -> None:
         """Lets go of the memory here."""

@@ -120,6 +120,8 @@ class Worker:
                 self._do_separate(data, fds)
             elif kind == parcels.FUNCTION:
                 self._remember(data, fds)
+            elif kind == parcels.FORGET:
+                self._functions.clear()
             elif kind == parcels.END:
                 return
 
@@ -155,9 +157,7 @@ class Worker:
         while True:
             message = self._channel.receive()
             data = message.data
-            if data[:1] == parcels.FUNCTION:
-                self._remember(data, message.fds)
-            elif (
+            if (
                 data[:1] == parcels.SEPARATE
                 and parcels.SEPARATE_HEAD.unpack_from(data, 1)[0] == first
             ):
@@ -187,15 +187,16 @@ class Worker:
     def _do_quickly(self, number: int, function: Any, calls: Iterable[Any]) -> None:
         """Does tasks that have no time limit. This loop is what a task costs."""
         cells, slots, keep = self._cells, self._slots, self._keep
+        mask, largest = slate.MASK, slate.LARGEST
         first = cells[slate.DONE] = number
         clock = time.perf_counter
         began = clock()
         for args in calls:
             number += 1
-            cells[slate.BEGUN] = number
-            if cells[slate.RECALLED] >= number:
-                self._skip(number - 1)
+            cells[0] = number  # slate.BEGUN: the one before is done
+            if cells[2] >= number:  # slate.RECALLED
                 number -= 1
+                self._skip(number)
                 break
             try:
                 value = function(*args)
@@ -203,10 +204,12 @@ class Worker:
                 self._fail(number - 1, error)
             else:
                 if value is None:
-                    slots[(number - 1) & slate.MASK] = 0
+                    continue  # the slot says so already
+                if type(value) is int and 0 <= value < largest:
+                    slots[(number - 1) & mask] = value << 3 | 1  # slate.NUMBER
                 else:
                     keep(number - 1, value)
-            cells[slate.DONE] = number
+        cells[slate.DONE] = number
         self._answer(number - first, clock() - began)
 
     def _do_slowly(self, number: int, calls: Iterable[Any]) -> None:
@@ -219,8 +222,8 @@ class Worker:
             cells[slate.SINCE] = time.monotonic_ns() if timeout else 0
             cells[slate.BEGUN] = number
             if cells[slate.RECALLED] >= number:
-                self._skip(number - 1)
                 number -= 1
+                self._skip(number)
                 break
             try:
                 if timeout:
@@ -232,8 +235,8 @@ class Worker:
             else:
                 self._keep(number - 1, value)
                 del value
-            cells[slate.DONE] = number
             del function, args, kwargs
+        cells[slate.DONE] = number
         self._answer(number - first, time.perf_counter() - began)
 
     def _call_timed(self, function: Any, args: Any, kwargs: Any, timeout: float) -> Any:
@@ -260,10 +263,10 @@ class Worker:
 
     def _keep(self, number: int, value: Any) -> None:
         """Leaves a result."""
-        kind = type(value)
         if value is None:
-            cell = 0
-        elif kind is int and 0 <= value < slate.LARGEST:
+            return
+        kind = type(value)
+        if kind is int and 0 <= value < slate.LARGEST:
             cell = value << slate.KIND_BITS | slate.NUMBER
         elif kind is bool:
             cell = slate.TRUE if value else slate.FALSE

@@ -24,6 +24,7 @@ from manycore.base import template
 from manycore.errors import TaskTimeout
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
+from manycore.pool.pace import MOST
 
 WITHIN = 10.0  # seconds
 
@@ -168,7 +169,7 @@ def test_an_endless_input_is_read_as_results_are_taken(pool: Pool) -> None:
     counter = itertools.count()
     results = pool.imap(square, counter)
     assert list(itertools.islice(results, 50_000))[-1] == 49_999**2
-    assert next(counter) < 50_000 + 2 * 2 * 4 * 2048
+    assert next(counter) < 50_000 + 2 * 4 * MOST + 1
 
 
 def test_an_input_that_raises(pool: Pool) -> None:

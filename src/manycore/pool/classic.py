@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self
 
@@ -251,7 +251,8 @@ class Pool:
     ) -> list[Any]:
         limits = self._limits_for(timeout)
         if isinstance(iterable, Sized):
-            return start_map(self._engine, function, list(iterable), limits, star=star).result()  # type: ignore[no-any-return]
+            items = _as_sequence(iterable)
+            return start_map(self._engine, function, items, limits, star=star).result()  # type: ignore[no-any-return]
         return wait_for_all(Results(self._engine, function, iterable, limits, star=star))
 
     def _map_async(
@@ -265,7 +266,7 @@ class Pool:
         star: bool,
     ) -> MapFuture:
         limits = self._limits_for(timeout)
-        future = start_map(self._engine, function, list(iterable), limits, star=star)
+        future = start_map(self._engine, function, _as_sequence(iterable), limits, star=star)
         _call_back(future, callback, error_callback)
         future.owner = self
         return future
@@ -312,6 +313,11 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self._engine.describe()}>"
+
+
+def _as_sequence(iterable: Iterable[Any]) -> Sequence[Any]:
+    """Gives what can be cut in parts; a range is sent as a range."""
+    return iterable if isinstance(iterable, range) else list(iterable)
 
 
 def _call_back(

@@ -294,7 +294,7 @@ class Engine:
         for lot in self.schedule.done(handle.number, handle.done):
             count = len(lot)
             part = values if count == len(values) else values[at : at + count]
-            lot.deliver(part, retry)
+            lot.deliver(part, retry, failed=handle.some_failed)
             at += count
         self.queue.waiting.extendleft(retry)
 
@@ -373,7 +373,7 @@ class Engine:
         else:
             error = handle.conclude(lot)
         retry: deque[Any] = deque()
-        lot.deliver([Failed(error)], retry)
+        lot.deliver([Failed(error)], retry, failed=True)
         self.queue.waiting.extendleft(retry)
 
     def _retire(self, action: rules.Retire) -> None:
@@ -421,9 +421,9 @@ class Engine:
         for entry in self.queue.drain():
             if isinstance(entry, Future):
                 if not entry.done():
-                    Calls([entry], None, None).deliver([Failed(error)], deque())
+                    Calls([entry], None, None).deliver([Failed(error)], deque(), failed=True)
             else:
-                entry.deliver([Failed(error)] * len(entry), deque())
+                entry.deliver([Failed(error)] * len(entry), deque(), failed=True)
 
     def _end_running(self, future: Future) -> None:
         for worker, desk in self.schedule.desks.items():

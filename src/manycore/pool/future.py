@@ -46,6 +46,9 @@ class _Lazy:
             return value
 
 
+_OVER: Final = frozenset({FINISHED, CANCELLED_AND_NOTIFIED})
+
+
 class Failed(NamedTuple):
     """Stands in a list of results for one that is none."""
 
@@ -105,6 +108,10 @@ class Future(_base.Future[Any]):
             raise self._exception
         finally:
             self = None  # type: ignore[assignment]  # noqa: PLW0642  # it would be a cycle
+
+    def done(self) -> bool:
+        """Whether the call is over."""
+        return self._state in _OVER
 
     def cancel(self, *, running: bool = False) -> bool:
         """Cancels the call.
@@ -178,6 +185,8 @@ class Future(_base.Future[Any]):
 
     def get(self, timeout: float | None = None) -> Any:
         """As `result`, but raises `multiprocessing.TimeoutError` when there is none in time."""
+        if self._state == FINISHED:
+            return self.result()
         self.wait(timeout)
         if not self.done():
             import multiprocessing
@@ -196,6 +205,8 @@ def finish(futures: Sequence[Future], values: Sequence[Any]) -> None:
         future.function = future.kwargs = future.owner = None
         future.args = ()
         future._state = FINISHED  # noqa: SLF001
+    # only now, or whoever waits for one after the other would be woken for each of them
+    for future in futures:
         if future.observed:
             _tell(future)
 

@@ -40,6 +40,7 @@ class WorkerHandle:
         pid: Its process id.
         sender: Writes what it is sent.
         done: How many tasks' results were taken.
+        some_failed: Whether there is a failure among what was collected last.
         overtime: Whether it was killed because its task took too long.
         unwanted: Whether it was killed because its task was cancelled.
         boot_error: What its initializer raised.
@@ -87,6 +88,7 @@ class WorkerHandle:
         self.unwanted = False
         self.boot_error: BaseException | None = None
         self.tasks = 0
+        self.some_failed = False
         self.seconds = 0.0
         self._outgoing: deque[Parcel] = deque()
         self._big: dict[int, tuple[int, bytes]] = {}
@@ -131,7 +133,8 @@ class WorkerHandle:
         self.memory.cells[slate.RECALLED] = below
 
     def collect(self) -> list[Any]:
-        """Takes the results that are there and were not taken, in order."""
+        """Takes the results that are there and were not taken, in order; says if some failed."""
+        self.some_failed = False
         done = self.memory.done
         if done <= self.done:
             return []
@@ -168,7 +171,10 @@ class WorkerHandle:
         else:
             where = rest >> slate.LENGTH_BITS
             data = bytes(self.memory.area[where : where + (rest & (1 << slate.LENGTH_BITS) - 1)])
-        return _read(kind, data)
+        value = _read(kind, data)
+        if type(value) is Failed:
+            self.some_failed = True
+        return value
 
     def take_big(self, data: bytes) -> None:
         """Keeps a result that came as a message."""

@@ -30,7 +30,7 @@ class MapFuture(Future):
         limits: Of each item.
     """
 
-    def __init__(self, function: Any, items: list[Any], limits: Limits, *, star: bool) -> None:
+    def __init__(self, function: Any, items: Sequence[Any], limits: Limits, *, star: bool) -> None:
         super().__init__(function)
         self.star = star
         self.limits = limits
@@ -40,10 +40,10 @@ class MapFuture(Future):
         self._failed: tuple[int, Failed] | None = None
         self._tries: dict[int, int] = {}
 
-    def deliver(self, start: int, values: Sequence[Any]) -> list[int]:
+    def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
         """Takes values in; gives the indexes of those that are to be tried again."""
         again: list[int] = []
-        if Failed in set(map(type, values)):
+        if failed:
             values = list(values)
             for place, value in enumerate(values):
                 if type(value) is Failed:
@@ -87,15 +87,15 @@ class _Job:
         self.key = future.key
         self.limits = future.limits
 
-    def deliver(self, start: int, values: Sequence[Any]) -> list[int]:
-        return self._future.deliver(start, values)
+    def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
+        return self._future.deliver(start, values, failed=failed)
 
     def cancel(self) -> None:
         self._future.end_cancelled()
 
 
 def start_map(
-    engine: Engine, function: Any, items: list[Any], limits: Limits, *, star: bool
+    engine: Engine, function: Any, items: Sequence[Any], limits: Limits, *, star: bool
 ) -> MapFuture:
     """Queues a map whose items are all there."""
     future = MapFuture(function, items, limits, star=star)
@@ -163,10 +163,10 @@ class Results(Iterator[Any]):
         self._problem: BaseException | None = None
         self._read_ahead()
 
-    def deliver(self, start: int, values: Sequence[Any]) -> list[int]:
+    def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
         """Takes values in; gives the indexes of those that are to be tried again."""
         again: list[int] = []
-        if self.limits.retries:
+        if failed and self.limits.retries:
             for place, value in enumerate(values):
                 if type(value) is Failed and may_try_again(
                     self.limits, self._tries, start + place, value

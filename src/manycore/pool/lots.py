@@ -37,9 +37,9 @@ class Calls:
     def __getitem__(self, part: slice) -> Calls:
         return Calls(self.futures[part], self.key, self.timeout)
 
-    def deliver(self, values: Sequence[Any], retry: deque[Any]) -> None:
+    def deliver(self, values: Sequence[Any], retry: deque[Any], *, failed: bool) -> None:
         """Gives each future its value; those that are tried again go into `retry`."""
-        if any(type(value) is Failed for value in values):
+        if failed:
             self._deliver_some(values, retry)
         else:
             finish(self.futures, values)
@@ -72,7 +72,7 @@ class Job(Protocol):
     key: Hashable
     limits: Limits
 
-    def deliver(self, start: int, values: Sequence[Any]) -> list[int]:
+    def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
         """Takes values in; gives the indexes of those that are to be tried again."""
 
     def cancel(self) -> None:
@@ -84,7 +84,7 @@ class Span:
 
     Attributes:
         job: The map.
-        items: Arguments; the list may hold more than this part.
+        items: Arguments; more than this part.
         offset: The index in the map of the list's first one.
         start: Where in the list the part begins.
         stop: Where it ends.
@@ -92,7 +92,7 @@ class Span:
 
     __slots__ = ("items", "job", "offset", "start", "stop")
 
-    def __init__(self, job: Job, items: list[Any], offset: int, start: int, stop: int) -> None:
+    def __init__(self, job: Job, items: Sequence[Any], offset: int, start: int, stop: int) -> None:
         self.job = job
         self.items = items
         self.offset = offset
@@ -109,7 +109,7 @@ class Span:
         """Seconds until the worker of one of its tasks is killed."""
         return self.job.limits.hard
 
-    def arguments(self) -> list[Any]:
+    def arguments(self) -> Sequence[Any]:
         """Gives what the function is called with."""
         return self.items[self.start : self.stop]
 
@@ -120,9 +120,9 @@ class Span:
         start, stop, _ = part.indices(len(self))
         return Span(self.job, self.items, self.offset, self.start + start, self.start + stop)
 
-    def deliver(self, values: Sequence[Any], retry: deque[Any]) -> None:
+    def deliver(self, values: Sequence[Any], retry: deque[Any], *, failed: bool) -> None:
         """Gives the map its values; parts that are tried again go into `retry`."""
-        for index in self.job.deliver(self.offset + self.start, values):
+        for index in self.job.deliver(self.offset + self.start, values, failed=failed):
             at = index - self.offset
             retry.append(Span(self.job, self.items, self.offset, at, at + 1))
 

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Any, Final
 
 TARGET: Final = 0.002  # seconds of work a batch
-MOST: Final = 4096  # tasks a batch, however short they are
+MOST: Final = 8192  # tasks a batch, however short they are
 _FRESH: Final = 0.5  # the weight of the newest measurement
 _REMEMBERED: Final = 1000  # functions
 

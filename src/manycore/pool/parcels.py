@@ -125,7 +125,7 @@ class Sender:
         except Exception as error:
             yield separate(first, [(FAILED, _pack(error), None)] * len(items), passing.Cargo())
             return
-        if _are_atoms(items):
+        if isinstance(items, range) or _are_atoms(items):
             data, fds = pickle.dumps(items, pickle.HIGHEST_PROTOCOL), ()
         else:
             cargo = passing.Cargo()

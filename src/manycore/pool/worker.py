@@ -143,13 +143,11 @@ class Worker:
             return
         function = self._functions[number]
         del data
-        calls: Iterable[Any] = items if star else zip(items)
         if timeout:
-            self._do_slowly(
-                first, ((function, args, _NO_KWARGS, timeout) for args in calls)
-            )
+            calls: Iterable[Any] = items if star else zip(items)
+            self._do_slowly(first, ((function, args, _NO_KWARGS, timeout) for args in calls))
         else:
-            self._do_quickly(first, function, calls)
+            self._do_quickly(first, function, items, star=star)
 
     def _ask_again(self, first: int) -> Any:
         """Asks for a batch one by one; what comes before it waits."""
@@ -184,22 +182,21 @@ class Worker:
             return _Unreadable(error), (), _NO_KWARGS, None
         return function, args, kwargs, timeout
 
-    def _do_quickly(self, number: int, function: Any, calls: Iterable[Any]) -> None:
+    def _do_quickly(self, first: int, function: Any, items: Iterable[Any], *, star: bool) -> None:
         """Does tasks that have no time limit. This loop is what a task costs."""
         cells, slots, keep = self._cells, self._slots, self._keep
         mask, largest = slate.MASK, slate.LARGEST
-        first = cells[slate.DONE] = number
+        number = cells[slate.DONE] = first
         clock = time.perf_counter
         began = clock()
-        for args in calls:
-            number += 1
+        for number, item in enumerate(items, first + 1):  # noqa: B007  # used behind the loop
             cells[0] = number  # slate.BEGUN: the one before is done
             if cells[2] >= number:  # slate.RECALLED
-                number -= 1
-                self._skip(number)
+                self._skip(number - 1)
+                number -= 1  # noqa: PLW2901
                 break
             try:
-                value = function(*args)
+                value = function(*item) if star else function(item)
             except BaseException as error:
                 self._fail(number - 1, error)
             else:

@@ -95,7 +95,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {WORKERS} workers, {options.rounds} rounds in turns")
+    print(
+        f"Python {platform.python_version()}, {WORKERS} workers, {options.rounds} rounds in turns"
+    )
     print("| µs a task, median | manycore | beside it | ratio |")
     print("|---|---|---|---|")
     for title, libraries in rows(options.tasks).items():
@@ -108,7 +110,9 @@ def main() -> None:
         mine = statistics.median(found.pop("manycore"))
         for name, values in found.items():
             other = statistics.median(values)
-            print(f"| {title} | {mine:.2f} | {name} {other:.2f} | {other / mine:.1f}x |", flush=True)
+            print(
+                f"| {title} | {mine:.2f} | {name} {other:.2f} | {other / mine:.1f}x |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -565,7 +565,9 @@ def talk(sock: Any) -> int:
 def test_the_worker_imports_little(pool: Pool) -> None:
     """Neither the command nor what only the parent needs."""
     names = pool.apply(loaded)
-    assert not {n for n in names if n.startswith(("manycore.cli", "manycore.server", "rich", "click"))}
+    assert not {
+        n for n in names if n.startswith(("manycore.cli", "manycore.server", "rich", "click"))
+    }
 
 
 def loaded() -> list[str]:

@@ -389,7 +389,6 @@ class Engine:
         handle = self.handles.get(action.worker)
         error = handle.boot_error if handle is not None else self._boot_error
         if error is None:
-            from .lost import TaskLost
 
             assert handle is not None
             error = handle.conclude_boot()
@@ -462,7 +461,9 @@ def _finish_at_exit(reference: weakref.ref[Engine]) -> None:
     engine = reference()
     if engine is None:
         return
-    if engine.finishes_at_exit and not isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+    if engine.finishes_at_exit and not isinstance(
+        getattr(sys, "last_value", None), KeyboardInterrupt
+    ):
         engine.close()
         engine.join()
     engine.terminate()

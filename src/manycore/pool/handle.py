@@ -8,10 +8,10 @@ import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
-from manycore.base import lifetime, oom, passing, template
+from manycore.base import oom, passing, template
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
 from manycore.base.lifetime import exit_in_words

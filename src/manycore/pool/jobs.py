@@ -182,7 +182,9 @@ class Results(Iterator[Any]):
                 self._next += len(values)
             else:
                 self._early.update(
-                    (place, value) for place, value in enumerate(values, start) if place not in again
+                    (place, value)
+                    for place, value in enumerate(values, start)
+                    if place not in again
                 )
                 while self._next in self._early:
                     self._ready.append(self._early.pop(self._next))

@@ -136,9 +136,7 @@ class Sender:
                 return
             fds = tuple(cargo.fds)
         timeout = span.job.limits.timeout or 0.0
-        yield Parcel(
-            UNIFORM + UNIFORM_HEAD.pack(first, number, timeout, span.job.star) + data, fds
-        )
+        yield Parcel(UNIFORM + UNIFORM_HEAD.pack(first, number, timeout, span.job.star) + data, fds)
 
     def write_one_by_one(self, first: int, span: Span) -> Iterable[Parcel]:
         """Gives the messages that bring a part of a map, each item for itself."""

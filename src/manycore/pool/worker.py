@@ -160,8 +160,7 @@ class Worker:
                 and parcels.SEPARATE_HEAD.unpack_from(data, 1)[0] == first
             ):
                 return message
-            else:
-                self._stash.append(message)
+            self._stash.append(message)
 
     def _do_separate(self, data: bytes, fds: list[int]) -> None:
         (first,) = parcels.SEPARATE_HEAD.unpack_from(data, 1)
@@ -189,7 +188,7 @@ class Worker:
         number = cells[slate.DONE] = first
         clock = time.perf_counter
         began = clock()
-        for number, item in enumerate(items, first + 1):  # noqa: B007  # used behind the loop
+        for number, item in enumerate(items, first + 1):  # used behind the loop
             cells[0] = number  # slate.BEGUN: the one before is done
             if cells[2] >= number:  # slate.RECALLED
                 self._skip(number - 1)

@@ -1,7 +1,8 @@
 """Work on every core, and none of it lost.
 
 Every public name is here, and is imported when it is first used: `import manycore` costs next to
-nothing.
+nothing. `import manycore as multiprocessing` is the upgrade path: the standard library's names are
+all here, ours where ours is better.
 """
 
 from __future__ import annotations
@@ -10,7 +11,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multiprocessing import AuthenticationError as AuthenticationError
+    from multiprocessing import BufferTooShort as BufferTooShort
+    from multiprocessing import Manager as Manager
+    from multiprocessing import ProcessError as ProcessError
+    from multiprocessing import TimeoutError as TimeoutError  # noqa: A004
+    from multiprocessing import active_children as active_children
+    from multiprocessing import allow_connection_pickling as allow_connection_pickling
+    from multiprocessing import current_process as current_process
+    from multiprocessing import freeze_support as freeze_support
+    from multiprocessing import get_logger as get_logger
+    from multiprocessing import log_to_stderr as log_to_stderr
+    from multiprocessing import parent_process as parent_process
+    from multiprocessing import reducer as reducer
+    from multiprocessing import set_executable as set_executable
+
     from .base.cpus import cpu_count as cpu_count
+    from .base.facts import ProcessStatistics as ProcessStatistics
+    from .base.template import preload as preload
+    from .base.tree import ProcessNode as ProcessNode
+    from .base.tree import tree as tree
     from .base.worker_lost import WorkerLost as WorkerLost
     from .errors import BindError as BindError
     from .errors import BootError as BootError
@@ -24,52 +44,153 @@ if TYPE_CHECKING:
     from .pool.classic import Pool as Pool
     from .pool.executor import Executor as Executor
     from .pool.lost import TaskLost as TaskLost
+    from .pool.threads import ThreadPool as ThreadPool
+    from .process.context import Array as Array
+    from .process.context import Barrier as Barrier
+    from .process.context import BoundedSemaphore as BoundedSemaphore
+    from .process.context import Condition as Condition
+    from .process.context import Event as Event
+    from .process.context import JoinableQueue as JoinableQueue
+    from .process.context import Lock as Lock
+    from .process.context import Pipe as Pipe
+    from .process.context import Queue as Queue
+    from .process.context import RawArray as RawArray
+    from .process.context import RawValue as RawValue
+    from .process.context import RLock as RLock
+    from .process.context import Semaphore as Semaphore
+    from .process.context import SimpleQueue as SimpleQueue
+    from .process.context import Value as Value
+    from .process.context import get_all_start_methods as get_all_start_methods
+    from .process.context import get_context as get_context
+    from .process.context import get_start_method as get_start_method
+    from .process.context import set_forkserver_preload as set_forkserver_preload
+    from .process.context import set_start_method as set_start_method
+    from .process.process import Process as Process
     from .server.server import Server as Server
     from .server.server import serve as serve
     from .server.statistics import ServerStatistics as ServerStatistics
     from .server.statistics import WorkerStatistics as WorkerStatistics
 
-
 _HOMES = {
+    "Array": ".process.context",
+    "AuthenticationError": "multiprocessing",
+    "Barrier": ".process.context",
     "BindError": ".errors",
     "BootError": ".errors",
+    "BoundedSemaphore": ".process.context",
+    "BufferTooShort": "multiprocessing",
+    "Condition": ".process.context",
+    "Event": ".process.context",
     "Executor": ".pool.executor",
+    "JoinableQueue": ".process.context",
+    "Lock": ".process.context",
+    "Manager": "multiprocessing",
     "ManycoreError": ".errors",
+    "Pipe": ".process.context",
     "Pool": ".pool.classic",
+    "Process": ".process.process",
+    "ProcessError": "multiprocessing",
+    "ProcessNode": ".base.tree",
+    "ProcessStatistics": ".base.facts",
+    "Queue": ".process.context",
+    "RLock": ".process.context",
+    "RawArray": ".process.context",
+    "RawValue": ".process.context",
     "RemoteError": ".errors",
+    "Semaphore": ".process.context",
     "SendError": ".errors",
     "Server": ".server.server",
     "ServerStatistics": ".server.statistics",
     "SettingsError": ".errors",
+    "SimpleQueue": ".process.context",
     "SupervisorLost": ".errors",
     "TargetError": ".errors",
     "TaskLost": ".pool.lost",
     "TaskTimeout": ".errors",
+    "ThreadPool": ".pool.threads",
+    "TimeoutError": "multiprocessing",
+    "Value": ".process.context",
     "WorkerLost": ".base.worker_lost",
     "WorkerStatistics": ".server.statistics",
+    "active_children": "multiprocessing",
+    "allow_connection_pickling": "multiprocessing",
     "cpu_count": ".base.cpus",
+    "current_process": "multiprocessing",
+    "freeze_support": "multiprocessing",
+    "get_all_start_methods": ".process.context",
+    "get_context": ".process.context",
+    "get_logger": "multiprocessing",
+    "get_start_method": ".process.context",
+    "log_to_stderr": "multiprocessing",
+    "parent_process": "multiprocessing",
+    "preload": ".base.template",
+    "reducer": "multiprocessing",
     "serve": ".server.server",
+    "set_executable": "multiprocessing",
+    "set_forkserver_preload": ".process.context",
+    "set_start_method": ".process.context",
+    "tree": ".base.tree",
 }
 
 __all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
     "BindError",
     "BootError",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "Condition",
+    "Event",
     "Executor",
+    "JoinableQueue",
+    "Lock",
+    "Manager",
     "ManycoreError",
+    "Pipe",
     "Pool",
+    "Process",
+    "ProcessError",
+    "ProcessNode",
+    "ProcessStatistics",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
     "RemoteError",
+    "Semaphore",
     "SendError",
     "Server",
     "ServerStatistics",
     "SettingsError",
+    "SimpleQueue",
     "SupervisorLost",
     "TargetError",
     "TaskLost",
     "TaskTimeout",
+    "ThreadPool",
+    "TimeoutError",
+    "Value",
     "WorkerLost",
     "WorkerStatistics",
+    "active_children",
+    "allow_connection_pickling",
     "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "preload",
+    "reducer",
     "serve",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+    "tree",
 ]
 
 

@@ -179,7 +179,7 @@ class RemoteError(ManycoreError):
         return f"{self.type_name}({', '.join(self.arguments)})"
 
 
-class TaskTimeout(ManycoreError, TimeoutError):
+class TaskTimeout(ManycoreError, TimeoutError):  # noqa: N818  # a settled name
     """A task took longer than it may. Whoever set the limit, or wrote the task, must act.
 
     Args:

@@ -121,10 +121,10 @@ def test_a_failure_carries_the_traceback_of_the_worker(pool: Pool) -> None:
 
 def test_a_map_finishes_all_before_it_raises(pool: Pool) -> None:
     """And raises what the first item that failed raised."""
-    with pytest.raises(ValueError, match="^2$"):
+    with pytest.raises(ValueError, match=r"^2$"):
         pool.map(fail_from_two, range(10))
     assert not any(desk.batches for desk in pool._engine.schedule.desks.values())
-    with pytest.raises(ValueError, match="^2$"):
+    with pytest.raises(ValueError, match=r"^2$"):
         pool.map(fail_from_two, iter(range(10)))
 
 
@@ -501,10 +501,10 @@ def test_ctrl_c(use: str) -> None:
         "    time.sleep(20)\n"
         f"{use}\n"
     )
-    code, _, err, seconds = run(code, interrupt=True)  # type: ignore[assignment]
+    status, _, err, seconds = run(code, interrupt=True)
     assert err.count("Traceback") == 1
     assert err.rstrip().endswith("KeyboardInterrupt")
-    assert code == -signal.SIGINT
+    assert status == -signal.SIGINT
     assert seconds < 2
 
 

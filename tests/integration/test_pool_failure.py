@@ -46,14 +46,14 @@ def segfault() -> None:
     ctypes.string_at(0)
 
 
-class Peculiar(Exception):
+class PeculiarError(Exception):
     """Its constructor does not take its own `args`."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{code} {reason}")
 
 
-class Poisoned(Exception):
+class PoisonedError(Exception):
     """It can be written, but not read."""
 
     def __reduce__(self) -> Any:
@@ -127,16 +127,16 @@ def pid_slowly(_: object) -> int:
 
 def test_an_exception_that_cannot_be_rebuilt_arrives_anyway(pool: Pool) -> None:
     """With its name, its arguments and its traceback."""
-    error = with_neighbours(pool, raise_it, Peculiar, 402, "card")
+    error = with_neighbours(pool, raise_it, PeculiarError, 402, "card")
     assert isinstance(error, RemoteError)
-    assert "Peculiar" in error.type_name
+    assert "PeculiarError" in error.type_name
     assert "402 card" in str(error)
     assert "raise_it" in error.traceback
 
 
 def test_an_exception_that_cannot_be_read_arrives_anyway(pool: Pool) -> None:
     """It is tried where it was raised, so that it hurts nobody here."""
-    error = with_neighbours(pool, raise_it, Poisoned)
+    error = with_neighbours(pool, raise_it, PoisonedError)
     assert isinstance(error, RemoteError)
 
 
@@ -239,7 +239,7 @@ def test_random_kills_lose_no_more_than_what_ran(pool: Pool) -> None:
         lost = done = 0
         while kills < 100 and time.monotonic() - began < 20:
             futures = [pool.submit(abs, -n) for n in range(500)]
-            finished, late = wait(futures, timeout=WITHIN)
+            _, late = wait(futures, timeout=WITHIN)
             assert not late
             for n, future in enumerate(futures):
                 if future.exception() is None:
@@ -263,7 +263,7 @@ def test_an_initializer_that_raises_is_told_and_burns_nothing() -> None:
         if future is not None:
             with pytest.raises(RuntimeError, match="cannot be read"):
                 future.result(WITHIN)
-        eventually(lambda: pool._engine.over.is_set(), within=WITHIN)
+        eventually(pool._engine.over.is_set, within=WITHIN)
         with pytest.raises(RuntimeError, match="cannot be read"):
             pool.submit(abs, -1)
         assert pool._engine.schedule.failed_boots <= 20

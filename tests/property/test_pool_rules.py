@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -49,7 +48,7 @@ class FakeQueue:
         if not self.waiting:
             return None
         limit = self.waiting[0][1]
-        taken = []
+        taken: list[int] = []
         while self.waiting and len(taken) < min(most, 5) and self.waiting[0][1] == limit:
             taken.append(self.waiting.popleft()[0])
         return FakeLot(tuple(taken), limit)
@@ -283,4 +282,3 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
-_: Any = None

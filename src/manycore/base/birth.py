@@ -19,13 +19,12 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, NoReturn
 
-from . import lifetime
+from . import identity, lifetime
 from .channel import Channel
-from .segments import read_all
 from .surroundings import Surroundings, take_over
+from .titles import set_title
 
 # The first byte of a message on a child's channel says what it is.
 STARTED: Final = b"s"  #: from the child: it exists; its pid, and its pidfd as a descriptor
@@ -40,8 +39,23 @@ _importing = False
 _tied = False
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Role(NamedTuple):
+    """Who a child is, for people.
+
+    Attributes:
+        role: `process`, or what the room that starts it calls it.
+        name: Its name.
+        parent: The id of the process that asked for it.
+        daemon: Whether it ends with that one.
+    """
+
+    role: str
+    name: str
+    parent: int
+    daemon: bool
+
+
+class Birth(NamedTuple):
     """What a child needs to begin.
 
     Its descriptors travel beside it: channel, lifeline, those of the surroundings, the payload's
@@ -52,6 +66,7 @@ class Birth:
             lifeline and the rest of the descriptors. It returns the exit code.
         modules: What the template imports once, before it forks.
         tied: Whether the child is killed when the lifeline's other end is closed.
+        role: Who it is.
         surroundings: Where the child stands.
         payload: Bytes for the entry; None: in a file.
     """
@@ -59,6 +74,7 @@ class Birth:
     entry: str
     modules: tuple[str, ...]
     tied: bool
+    role: Role
     surroundings: Surroundings
     payload: bytes | None
 
@@ -103,12 +119,14 @@ def import_for_all(modules: tuple[str, ...]) -> None:
                 importlib.import_module(name)
 
 
-def live(birth: Birth, fds: list[int]) -> int:
+def live(birth: Birth, fds: list[int], *, leads: bool = True) -> int:
     """A child's whole life. Its caller ends the process with what this returns, and nothing else.
 
     Args:
         birth: What to do.
         fds: The descriptors, as `Birth` orders them.
+        leads: Whether it leads a group of its own even when it is not tied. Then somebody must
+            hand on what the terminal sends to the program's group.
 
     Returns:
         The exit code.
@@ -116,10 +134,13 @@ def live(birth: Birth, fds: list[int]) -> int:
     channel, lifeline = Channel.of_descriptor(fds[0]), fds[1]
     count = len(birth.surroundings.handed)
     borrowed, rest = fds[2 : 2 + count], fds[2 + count :]
-    be_tied(lifeline, tied=birth.tied)
-    take_over(birth.surroundings, borrowed)
+    be_tied(lifeline, tied=birth.tied, leads=leads)
+    be_known(birth.role)
     report_birth(channel)
-    payload = birth.payload if birth.payload is not None else read_all(rest.pop(0))
+    # before the environment changes: its memory is what titles are written to
+    set_title(f"{birth.role.role} {birth.role.name}")
+    take_over(birth.surroundings, borrowed)
+    payload = birth.payload if birth.payload is not None else _read_file(rest.pop(0))
     module, _, function = birth.entry.partition(":")
     signal.pthread_sigmask(signal.SIG_SETMASK, birth.surroundings.mask)
     entry = getattr(importlib.import_module(module), function)
@@ -127,11 +148,17 @@ def live(birth: Birth, fds: list[int]) -> int:
     return code
 
 
-def be_tied(lifeline: int, *, tied: bool) -> None:
+def _read_file(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+def be_tied(lifeline: int, *, tied: bool, leads: bool) -> None:
     """Makes this process lead a group and, if it is tied, end with whoever holds the lifeline."""
     global _tied  # noqa: PLW0603  # it is a fact of the process
     _tied = tied
-    lifetime.lead_group()
+    if leads or tied:
+        lifetime.lead_group()
     if tied:
         lifetime.die_with_holder(lifeline)
 
@@ -139,6 +166,11 @@ def be_tied(lifeline: int, *, tied: bool) -> None:
 def is_tied() -> bool:
     """Whether this process ends with its parent; then what it starts must end with it."""
     return _tied
+
+
+def be_known(role: Role) -> None:
+    """Says who this process is, to whoever looks."""
+    identity.announce(role.role, role.name, parent=role.parent, daemon=role.daemon)
 
 
 def report_birth(channel: Channel) -> None:
@@ -153,7 +185,7 @@ def forget_parents_exit_handlers() -> None:
     atexit._clear()  # noqa: SLF001
 
 
-def finish(code: int) -> None:
+def finish(code: int) -> NoReturn:
     """Ends the process as an interpreter would, after the exit handlers registered in it."""
     with suppress(BaseException):  # the exit code says enough
         atexit._run_exitfuncs()  # noqa: SLF001

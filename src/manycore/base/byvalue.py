@@ -8,7 +8,7 @@ import pickle
 from collections import ChainMap
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import cloudpickle
 
@@ -18,10 +18,13 @@ from .passing import is_importable
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle that also knows what `multiprocessing` can send."""
 
+    dispatch_table: ClassVar[Any] = ChainMap(
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # noqa: SLF001
+        cloudpickle.Pickler.dispatch_table,
+    )
+
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        reducers = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # noqa: SLF001
-        self.dispatch_table = ChainMap(reducers, self.dispatch_table)
 
     def reducer_override(self, value: Any) -> Any:
         """Sends by value what is in no file that the other side could import."""

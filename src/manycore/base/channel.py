@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import array
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
-from .segments import anonymous_file, read_all
-
 #: bytes that go through the socket itself; several such messages fit into its buffer (208 KiB)
 INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
 
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
+_STDERR: Final = 2
 _FD_BYTES: Final = array.array("i").itemsize
 _ROOM: Final = socket.CMSG_SPACE((MOST_DESCRIPTORS + 1) * _FD_BYTES)
 
@@ -56,7 +56,7 @@ class Channel:
     def pair(cls) -> tuple[Channel, Channel]:
         """Makes both ends; each is closed on exec."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return cls(ours), cls(theirs)
+        return cls(_above_standard(ours)), cls(_above_standard(theirs))
 
     @classmethod
     def of_descriptor(cls, fd: int) -> Channel:
@@ -85,6 +85,8 @@ class Channel:
         if len(data) <= INLINE_BYTES:
             self._send([_INLINE, data], fds, flags)
             return
+        from .segments import anonymous_file  # what it imports would double a template's start
+
         file = anonymous_file("message", data)
         try:
             self._send([_FILE], [*fds, file], flags)
@@ -103,11 +105,11 @@ class Channel:
             BlockingIOError: When nothing is there, without `wait`.
             OSError: When there was no room for its descriptors.
         """
-        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        how = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
-            data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, flags)
+            data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
-            data, rights, flags = b"", [], 0
+            raise EOFError("the other end of the channel is closed") from None
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])
@@ -118,7 +120,8 @@ class Channel:
             raise EOFError("the other end of the channel is closed")
         if data[:1] == _INLINE:
             return Message(data[1:], fds.tolist())
-        return Message(read_all(fds.pop()), fds.tolist())
+        with open(fds.pop(), "rb") as file:
+            return Message(file.read(), fds.tolist())
 
     def refuse(self) -> None:
         """Makes every later `send` of the other end fail; what was sent can still be received."""
@@ -138,6 +141,15 @@ class Channel:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _above_standard(sock: socket.socket) -> socket.socket:
+    """Keeps a channel off the numbers of standard streams, in a program that has closed those."""
+    if sock.fileno() > _STDERR:
+        return sock
+    with sock:
+        fd = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=fd)
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -83,7 +83,7 @@ class ChildHandle:
 
     def send_signal(self, signum: int) -> None:
         """Sends a signal; to a child that has ended, nothing. The id cannot be another's."""
-        if self.exitcode is None:
+        if self.exitcode is None and self.pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signum)  # type: ignore[attr-defined,unused-ignore]
 
@@ -98,6 +98,8 @@ class ChildHandle:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not done():
+                if self.pidfd < 0:  # closed, or a copy's: there will be no news
+                    return False
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if self._reading:
                     if not self._changed.wait(left) and not done():

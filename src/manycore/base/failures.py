@@ -8,10 +8,9 @@ rebuilt on the other side, because its constructor does not take its own `args` 
 from __future__ import annotations
 
 import pickle
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from manycore.errors import RemoteError
 
@@ -31,8 +30,7 @@ class RemoteTraceback(Exception):  # noqa: N818  # it is no error: it is where t
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """An exception, ready to travel.
 
     Attributes:
@@ -75,14 +73,11 @@ class Failure:
 
     def rebuild(self) -> BaseException:
         """Gives the exception, with the remote traceback as its cause."""
-        error: Any = None
+        error: BaseException = RemoteError(self.type_name, self.arguments, self.text)
         if self.data is not None:
-            try:
-                error = pickle.loads(self.data)  # noqa: S301  # from a process of our own
-            except Exception:
-                error = None
-        if not isinstance(error, BaseException):
-            error = RemoteError(self.type_name, self.arguments, self.text)
+            with suppress(Exception):
+                loaded = pickle.loads(self.data)  # noqa: S301  # from a process of our own
+                error = loaded if isinstance(loaded, BaseException) else error
         error.__cause__ = RemoteTraceback(self.text)
         return error
 
@@ -105,6 +100,8 @@ def _safe_repr(value: object) -> str:
 
 
 def _safe_text(error: BaseException, trace: Any) -> str:
+    import traceback  # most processes never fail
+
     try:
         return "".join(traceback.format_exception(type(error), error, trace))
     except Exception:  # a __str__ or __repr__ of the user's may raise anything

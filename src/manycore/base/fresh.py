@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
-import traceback
+import sys
 from collections.abc import Sequence
 
 from manycore.errors import BootError
 
 from . import birth, lifetime
-from .birth import Birth, read_number
+from .birth import Birth, Role, read_number
 from .channel import Channel, close_all
 from .child import ChildHandle
 from .interpreter import command
@@ -23,6 +23,7 @@ def spawn(
     entry: str,
     payload: bytes,
     *,
+    role: Role,
     fds: Sequence[int] = (),
     modules: tuple[str, ...] = (),
     tied: bool = True,
@@ -41,7 +42,7 @@ def spawn(
     try:
         with theirs:
             process = _run(theirs.fileno())
-            request = pickle.dumps(Birth(entry, modules, tied, facts, payload))
+            request = pickle.dumps(Birth(entry, modules, tied, role, facts, payload))
             # into our own end: the child reads it from the other one
             ours.send(request, [theirs.fileno(), lifeline_end, *borrowed, *fds])
         message = ours.receive()
@@ -80,10 +81,10 @@ def main(fd: int) -> None:
             data, fds = channel.receive()
         request: Birth = pickle.loads(data)  # noqa: S301  # from the program that started us
         birth.import_for_all(request.modules)
-        code = birth.live(request, fds)
+        code = birth.live(request, fds, leads=False)
     except (KeyboardInterrupt, BrokenPipeError):
         pass  # the program tells of it, or is gone
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         birth.finish(code)

@@ -3,14 +3,14 @@
 Guarantees: saying it costs microseconds at a process's and a thread's start and end, and nothing in
 between; the process need not answer, so one that hangs in C code can be looked at too.
 
-A process keeps it in a nameless file, as one line of JSON. Whoever may look into the process finds
-it by its label in `/proc/PID/fd`. The kernel knows a thread by its native id alone; the name and
-Python's ident are known inside only, and are written whenever a thread begins or ends.
+A process keeps it in a nameless file, as one line that is a Python literal. Whoever may look into
+the process finds it by its label in `/proc/PID/fd`. The kernel knows a thread by its native id
+alone; the name and Python's ident are known inside only, and are written whenever a thread begins
+or ends.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from contextlib import suppress
@@ -51,20 +51,23 @@ def announce(role: str, name: str, *, parent: int | None = None, daemon: bool = 
 
 def read(pid: int) -> dict[str, Any] | None:
     """Gives what a process says of itself; None when it says nothing, or not to us."""
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            path = f"/proc/{pid}/fd/{name}"
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(f"/proc/{pid}/fd")
+    for name in names:
+        path = f"/proc/{pid}/fd/{name}"
+        with suppress(OSError):  # closed since we listed it
             if os.readlink(path) == _LINK:
                 return _read(path)
-    except OSError:
-        pass
     return None
 
 
 def _read(path: str) -> dict[str, Any] | None:
+    import ast  # for whoever looks, not for whoever is looked at
+
     for _ in range(_TRIES):
-        with open(path, "rb") as file, suppress(ValueError):
-            facts: dict[str, Any] = json.loads(file.readline())
+        with open(path, errors="replace") as file, suppress(ValueError, SyntaxError):
+            facts: dict[str, Any] = ast.literal_eval(file.readline())
             return facts
     return None
 
@@ -74,9 +77,14 @@ def _write() -> None:
     if _fd < 0:
         return
     table = threading._active  # type: ignore[attr-defined]  # noqa: SLF001
-    threads = [[t.name, ident, t.native_id] for ident, t in list(table.items())]
+    main = threading.main_thread()
+    threads = [
+        # the id of the main thread is the process's; after a fork it still has the parent's here
+        [thread.name, ident, os.getpid() if thread is main else thread.native_id]
+        for ident, thread in list(table.items())
+    ]
     with suppress(OSError, ValueError):  # a full memory must not stop a thread
-        os.pwrite(_fd, json.dumps(_facts | {"threads": threads}).encode() + b"\n", 0)
+        os.pwrite(_fd, f"{_facts | {'threads': threads}!r}\n".encode(), 0)
 
 
 def _forget() -> None:

@@ -56,10 +56,10 @@ def verdict(exitcode: int, kills_before: int | None, root: Path = Path("/")) -> 
 
 
 def parse_kills(text: bytes) -> int | None:
-    """Reads the count out of either file.
+    r"""Reads the count out of either file.
 
     Example:
-        >>> parse_kills(b"low 0\\nhigh 0\\nmax 12\\noom 3\\noom_kill 2\\n")
+        >>> parse_kills(b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\n")
         2
     """
     for line in text.splitlines():

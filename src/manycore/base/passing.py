@@ -11,15 +11,15 @@ Rules:
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import pickle
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from manycore.errors import SendError
 
@@ -89,7 +89,7 @@ def dumps(value: object, cargo: Cargo, *, name: str = "") -> bytes:
 
 def _write(value: object, cargo: Cargo) -> bytes:
     before = context.get_spawning_popen()
-    context.set_spawning_popen(cargo)
+    context.set_spawning_popen(cargo)  # type: ignore[arg-type]
     try:
         try:
             file = io.BytesIO()
@@ -110,8 +110,12 @@ def _write_by_value(value: object) -> bytes:
     return file.getvalue()
 
 
-def dumps_result(value: object) -> bytes:
+def dumps_result(value: object, *, forked: bool = False) -> bytes:
     """Writes an object on its way back, to a process that has everything this one was sent.
+
+    Args:
+        value: The object.
+        forked: Whether this process is a copy of that one, with the same `__main__`.
 
     Raises:
         SendError: When a part of it cannot be sent.
@@ -119,7 +123,8 @@ def dumps_result(value: object) -> bytes:
     try:
         try:
             file = io.BytesIO()
-            _PlainPickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+            plain = ForkingPickler if forked else _PlainPickler
+            plain(file, pickle.HIGHEST_PROTOCOL).dump(value)
         except Exception:  # by value it may work, or say better why not
             return _write_by_value(value)
         return file.getvalue()
@@ -132,6 +137,34 @@ def loads(data: bytes | memoryview, fds: list[int]) -> Any:
     """Reads what `dumps` wrote, in the child; the descriptors are those that came along."""
     inherited[:] = fds
     return pickle.loads(data)  # noqa: S301  # from the process that started this one
+
+
+def definitions_of_main() -> dict[str, bytes]:
+    """Writes each function and class of `__main__`, for a child that objects may be sent to later.
+
+    What comes through a queue names its class. A fresh interpreter has none of `__main__`'s, and
+    must not run it to get them. Those that cannot be sent are left out.
+    """
+    found = {}
+    for name, value in list(vars(sys.modules["__main__"]).items()):
+        if isinstance(value, FunctionType | type) and value.__module__ in {"__main__", None}:
+            with suppress(Exception):
+                found[name] = _write_by_value(value)
+    return found
+
+
+def define_in_main(definitions: dict[str, bytes]) -> None:
+    """Gives this process's `__main__` the parent's functions and classes, each when asked for."""
+    main = sys.modules["__main__"]
+
+    def find(name: str) -> Any:
+        if name not in definitions:
+            raise AttributeError(f"module '__main__' has no attribute {name!r}")
+        value = pickle.loads(definitions[name])  # noqa: S301  # from the process that started us
+        setattr(main, name, value)
+        return value
+
+    main.__getattr__ = find  # type: ignore[method-assign]
 
 
 def needs_cloudpickle(data: bytes) -> bool:
@@ -163,10 +196,9 @@ def _is_findable(module: str) -> bool:
         return False
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
     for finder in sys.meta_path:
-        try:
+        found = None
+        with suppress(Exception):
             found = finder.find_spec(module, path)
-        except Exception:
-            continue
         if found is not None:
             # the same name may lead elsewhere than where ours came from
             return spec is None or found.origin == spec.origin
@@ -202,10 +234,17 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
             if hasattr(value, "__self__") and hasattr(value, "__func__"):
                 yield ".__self__", value.__self__
             attributes = getattr(value, "__dict__", None)
-            if isinstance(attributes, dict) and not isinstance(value, type):
+            whole = isinstance(value, type) or hasattr(value, "_semlock")  # a lock of theirs
+            if isinstance(attributes, dict) and not whole:
                 yield from ((f".{key.lstrip('_')}" if key in _OURS else f".{key}", item)
                             for key, item in attributes.items())  # fmt: skip
 
+
+_OF_A_FORK: Final = "SemLock created in a fork context"  # what the standard library says of it
+_OF_A_FORK_IN_WORDS: Final = (
+    "it was made for processes that are forked from this one; make it with "
+    "manycore.Lock(), manycore.Queue() and so on, or start the process with start_method='fork'"
+)
 
 _OURS: Final = frozenset({"_target", "_args", "_kwargs"})  # of a Process: shown as they were given
 
@@ -227,4 +266,6 @@ def _join(name: str, part: str) -> str:
 
 
 def _in_words(error: Exception) -> str:
+    if _OF_A_FORK in str(error):
+        return _OF_A_FORK_IN_WORDS
     return f"{error}" or type(error).__name__

@@ -10,16 +10,14 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _STREAMS: Final = (1, 2)
 _HERE: Final = os.O_CLOEXEC | os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Facts that travel as bytes. The descriptors beside them travel in `Surrounding.fds` order.
+class Surroundings(NamedTuple):
+    """Facts that travel as bytes. The descriptors beside them travel in the order of `handed`.
 
     Attributes:
         environment: The environment's variables.

@@ -27,7 +27,7 @@ from multiprocessing import util
 from manycore.errors import BootError
 
 from . import signals
-from .birth import REFUSED, Birth, read_number
+from .birth import REFUSED, Birth, Role, read_number
 from .channel import INLINE_BYTES, Channel, Message, close_all
 from .child import ChildHandle
 from .failures import Failure
@@ -94,7 +94,7 @@ class TemplateHandle:
                 f"preloading left threads running in the template ({', '.join(threads)}): "
                 "they do not exist in the processes that are forked from it",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def how_it_ended(self) -> str:
@@ -177,6 +177,7 @@ def fork(
     entry: str,
     payload: bytes,
     *,
+    role: Role,
     fds: Sequence[int] = (),
     modules: tuple[str, ...] = (),
     tied: bool = True,
@@ -187,6 +188,7 @@ def fork(
         entry: What it does: `module:function`, called with the payload, its channel, its lifeline
             and the descriptors. It returns the exit code.
         payload: Bytes of any number.
+        role: Who it is, for people.
         fds: Descriptors to hand on; they stay open here.
         modules: What the template imports once, before it forks.
         tied: Whether the child and what it started is killed when this process ends.
@@ -199,7 +201,7 @@ def fork(
     for _ in range(_ATTEMPTS):
         template = current()
         try:
-            child = _fork_from(template, entry, payload, fds, modules, tied=tied)
+            child = _fork_from(template, entry, payload, fds, modules, role, tied=tied)
         except BrokenPipeError:
             child = None
         if child is not None:
@@ -216,6 +218,7 @@ def _fork_from(
     payload: bytes,
     fds: Sequence[int],
     modules: tuple[str, ...],
+    role: Role,
     *,
     tied: bool,
 ) -> ChildHandle | None:
@@ -232,7 +235,7 @@ def _fork_from(
             file = anonymous_file("payload", payload)
             temporary.append(file)
             order.append(file)
-        template.request(Birth(entry, modules, tied, facts, inline), [*order, *fds])
+        template.request(Birth(entry, modules, tied, role, facts, inline), [*order, *fds])
         theirs.close()  # now the template's death is the end of the channel
         close_all(temporary)
         temporary.clear()

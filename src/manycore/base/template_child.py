@@ -19,12 +19,11 @@ import select
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
 
-from . import birth, lifetime, signals
+from . import birth, identity, lifetime, signals
 from .birth import EXITED, REFUSED, Birth, number_message
 from .channel import Channel, close_all
 from .failures import Failure
@@ -53,9 +52,11 @@ class Template:
     Args:
         requests: Where requests come from; its end says that no more will come.
         program: The pidfd of the program.
+        title: What it is called, from its first child on: until then it has no time for that.
     """
 
-    def __init__(self, requests: Channel, program: int) -> None:
+    def __init__(self, requests: Channel, program: int, title: str) -> None:
+        self._title = title
         self._requests = requests
         self._program = program
         self._children: dict[int, Child] = {}
@@ -94,7 +95,8 @@ class Template:
         if isinstance(request, Birth):
             self._fork(request, fds)
         else:
-            _preload(*request, fds)
+            modules, path = request
+            _preload(modules, path, fds)
         return True
 
     def _fork(self, request: Birth, fds: list[int]) -> None:
@@ -115,6 +117,9 @@ class Template:
             os.setpgid(pid, pid)
         self._children[pid] = Child(Channel.of_descriptor(fds[0]), request.tied)
         close_all(fds[1:])
+        if self._title:
+            set_title(self._title)
+            self._title = ""
 
     def _become(self, request: Birth, fds: list[int]) -> NoReturn:
         """The child, from fork to exit. Nothing of it may reach the template's code."""
@@ -134,7 +139,7 @@ class Template:
         except BrokenPipeError:
             pass  # whoever asked for this child is gone
         except BaseException:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
         finally:
             birth.finish(code)
 
@@ -193,5 +198,5 @@ def main(requests: int, parent: int) -> None:
     program = os.pidfd_open(parent)
     if os.getppid() != parent:  # it ended before we looked
         sys.exit()
-    set_title(f"template of {parent}")
-    Template(Channel.of_descriptor(requests), program).run()
+    identity.announce("template", f"of {parent}", parent=parent)
+    Template(Channel.of_descriptor(requests), program, f"template of {parent}").run()

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from manycore.errors import ManycoreError
 
 
-class WorkerLost(ManycoreError, BrokenProcessPool):
+class WorkerLost(ManycoreError, BrokenProcessPool):  # noqa: N818  # what happened
     """A process ended without delivering its result.
 
     Code that catches `concurrent.futures.process.BrokenProcessPool` catches this too.

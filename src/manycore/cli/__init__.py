@@ -1,4 +1,4 @@
-"""The command: `manycore serve | check | version`. One command a file, each short."""
+"""The command: `manycore serve | check | ps | version`. One command a file, each short."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from manycore.errors import ExitCode, ManycoreError
 from manycore.settings import variable
 
 from .check import check
+from .ps import ps
 from .serve import serve
 from .version import version
 
@@ -26,7 +27,7 @@ def manycore() -> None:
     """
 
 
-for _command in (serve, check, version):
+for _command in (serve, check, ps, version):
     manycore.add_command(_command)
 
 

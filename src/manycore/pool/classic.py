@@ -57,8 +57,7 @@ class Pool:
     ) -> None:
         del context
         self._limits = limits_of(timeout, retries, retry_on, grace)
-        self._retry = (retries, retry_on, grace)
-        self._engine = start_engine(
+        self._engine: Any = start_engine(
             processes if workers is None else workers,
             "processes" if workers is None else "workers",
             initializer,
@@ -138,7 +137,7 @@ class Pool:
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int | None = None,
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         *,
         timeout: float | None = None,
     ) -> list[Any]:
@@ -162,7 +161,7 @@ class Pool:
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         *,
         timeout: float | None = None,
     ) -> list[Any]:
@@ -173,7 +172,7 @@ class Pool:
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int | None = None,
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
@@ -186,7 +185,7 @@ class Pool:
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
@@ -312,7 +311,7 @@ class Pool:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
     def __repr__(self) -> str:
-        return f"<Pool {self._engine.describe()}>"
+        return f"<{type(self).__name__} {self._engine.describe()}>"
 
 
 def _as_sequence(iterable: Iterable[Any]) -> Sequence[Any]:

@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from multiprocessing import util
 from typing import Any, Final
@@ -84,7 +84,7 @@ class Engine:
         self._functions = Functions()
         self._events: deque[rules.Event] = deque()
         self._requests: deque[Callable[[], None]] = deque()
-        self._sleeping = False
+        self.sleeping = False
         self._stopping = False
         self._waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poller = select.epoll()
@@ -99,7 +99,7 @@ class Engine:
             rules.Retire: self._retire,
             rules.Kill: self._kill,
             rules.GiveUp: self._give_up,
-            rules.Over: lambda action: self.over.set(),
+            rules.Over: lambda _: self.over.set(),
         }
         self._owner = os.getpid()
         _engines.add(self)
@@ -114,7 +114,7 @@ class Engine:
         if self.closed:
             self.check_open()
         self.queue.waiting.append(future)
-        if self._sleeping:
+        if self.sleeping:
             self.wake()
 
     def put(self, span: Any) -> None:
@@ -128,8 +128,12 @@ class Engine:
             span.cancel()
             return
         self.queue.waiting.append(span)
-        if self._sleeping:
+        if self.sleeping:
             self.wake()
+
+    def batch_of(self, key: Hashable) -> int:
+        """Gives how many tasks of a function make a batch."""
+        return self.schedule.pace.fits(key)
 
     def check_open(self) -> None:
         """Raises what using a pool that cannot take a task raises."""
@@ -142,11 +146,11 @@ class Engine:
 
     def wake(self) -> None:
         """Makes the thread look around."""
-        self._sleeping = False
+        self.sleeping = False
         try:
             os.eventfd_write(self._waker, 1)
         except (OSError, ValueError):  # it has ended, and who did not see that in time comes here
-            self._sleeping = True
+            self.sleeping = True
             self._drop_queue()
 
     def ask(self, request: Callable[[], None]) -> None:
@@ -209,7 +213,7 @@ class Engine:
 
     def _turn(self) -> None:
         ready = self._wait()
-        self._sleeping = False
+        self.sleeping = False
         died = []
         for fd, _ in ready:
             if fd == self._waker:
@@ -235,8 +239,8 @@ class Engine:
         if not wants or not self.queue.waiting:
             due = schedule.next_look()
             timeout = -1.0 if due is None else max(0.0, due - time.monotonic())
-            self._sleeping = wants
-            if not (wants and self.queue.waiting) and not self._requests:
+            self.sleeping = wants
+            if not (wants and self.queue.waiting) and not (self._requests or self._events):
                 # epoll counts in milliseconds, and rounds down
                 return self._poller.poll(timeout + 0.0009 if timeout > 0 else timeout)
         return self._poller.poll(0)
@@ -389,7 +393,6 @@ class Engine:
         handle = self.handles.get(action.worker)
         error = handle.boot_error if handle is not None else self._boot_error
         if error is None:
-
             assert handle is not None
             error = handle.conclude_boot()
         self.broken = error
@@ -450,7 +453,7 @@ class Engine:
         self._poller.close()
         waker, self._waker = self._waker, -1
         os.close(waker)
-        self._sleeping = True  # so that whoever submits at this moment looks
+        self.sleeping = True  # so that whoever submits at this moment looks
         self._drop_queue()
         self._at_exit.cancel()
         self.over.set()

@@ -86,11 +86,11 @@ class Executor(_base.Executor):
         if engine.closed:
             self._check_open()
         engine.queue.waiting.append(future)
-        if engine._sleeping:
+        if engine.sleeping:
             engine.wake()
         return future
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],
@@ -178,7 +178,7 @@ def start_engine(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"{name} must be a number from 1, not {workers!r}")
-    if tasks is not None and (not isinstance(tasks, int) or tasks < 1):
+    if tasks is not None and tasks < 1:
         raise ValueError(f"tasks per worker must be a number from 1, not {tasks!r}")
     if memory is not None and memory < 1:
         raise ValueError(f"memory per worker must be a number of bytes from 1, not {memory!r}")

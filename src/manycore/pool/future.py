@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, _base
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from .limits import NO_LIMITS, Limits
@@ -178,10 +179,8 @@ class Future(_base.Future[Any]):
         """Waits until the call is over, for `timeout` seconds at most."""
         if self._state == FINISHED:
             return
-        try:
+        with suppress(TimeoutError, CancelledError):
             self.exception(timeout)
-        except (TimeoutError, CancelledError):
-            pass
 
     def get(self, timeout: float | None = None) -> Any:
         """As `result`, but raises `multiprocessing.TimeoutError` when there is none in time."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from manycore.base import oom, passing, template
+from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
 from manycore.base.lifetime import exit_in_words
@@ -72,7 +73,13 @@ class WorkerHandle:
         try:
             with theirs:
                 fds = [theirs.fileno(), self.memory.fd, self._crashes, *cargo.fds]
-                self._child = template.fork(_ENTRY, payload, fds=fds, modules=modules)
+                self._child = template.fork(
+                    _ENTRY,
+                    payload,
+                    role=Role("worker", name, os.getpid(), True),
+                    fds=fds,
+                    modules=modules,
+                )
         except BaseException:
             self.channel.close()
             self.memory.close()

@@ -8,13 +8,31 @@ import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
-from .dispatcher import Engine
 from .future import Failed, Future, finish
 from .limits import Limits
 from .lots import Span
-from .pace import MOST, key_of
+from .pace import key_of
+
+
+class Engine(Protocol):
+    """What works on a map: processes, or threads."""
+
+    workers: int
+
+    def check_open(self) -> None:
+        """Raises when it takes no tasks."""
+
+    def put(self, span: Span) -> None:
+        """Queues a map, or its first part."""
+
+    def add(self, span: Span) -> None:
+        """Queues a further part."""
+
+    def batch_of(self, key: Hashable) -> int:
+        """Gives how many tasks make a batch."""
+
 
 END: Final = object()  # in the place of a value: there are no more
 _AHEAD: Final = 4  # batches for each worker that an imap reads ahead
@@ -236,7 +254,9 @@ class Results(Iterator[Any]):
         """Gives the next value as it came; `END` when there are no more."""
         if not self._ready and not self._wait(timeout):
             if late is None:
-                from multiprocessing import TimeoutError as late  # noqa: N813
+                import multiprocessing
+
+                raise multiprocessing.TimeoutError
             raise late
         if not self._ready:
             if self._cancelled:
@@ -262,7 +282,7 @@ class Results(Iterator[Any]):
             )
 
     def _window(self) -> int:
-        return _AHEAD * self._engine.workers * min(MOST, self._engine.schedule.pace.fits(self.key))
+        return _AHEAD * self._engine.workers * self._engine.batch_of(self.key)
 
     def _read_ahead(self) -> None:
         if self._exhausted or self._cancelled:

@@ -22,10 +22,10 @@ class TaskLost(WorkerLost):
         stack: The worker's last Python stack, where it could be written.
 
     Example:
-        >>> raise TaskLost(4711, "killed by SIGKILL", "PoolWorker-1", task="thumbs.make")
+        >>> raise TaskLost(4711, "killed by SIGKILL", "PoolWorker-1", task="make")
         Traceback (most recent call last):
         ...
-        manycore.pool.lost.TaskLost: PoolWorker-1 (pid 4711) was killed by SIGKILL, running thumbs.make
+        manycore.pool.lost.TaskLost: PoolWorker-1 (pid 4711) was killed by SIGKILL, running make
     """
 
     def __init__(

@@ -67,4 +67,4 @@ def key_of(function: Any) -> Hashable:
     code: Hashable = getattr(function, "__code__", None)
     if code is not None:
         return code
-    return getattr(function, "__qualname__", None) or type(function)
+    return str(getattr(function, "__qualname__", type(function)))

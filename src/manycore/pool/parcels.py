@@ -5,7 +5,7 @@ Rules:
 1. A batch is written in one go where that changes nothing: a map's items, as the standard
    library's chunks are, and single calls whose arguments are plain values. Calls that share a list
    each get their own copy of it, so others are written one by one.
-2. What cannot be written hurts its own task: the error travels in its place, as if it had come back.
+2. What cannot be written hurts its own task: the error travels in its place and comes back.
 3. A plain function is sent to a worker once. What has a state, a partial or a bound method, is
    written with each call, as it is at that moment.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final, NamedTuple
@@ -61,7 +62,9 @@ class Parcel(NamedTuple):
     fds: tuple[int, ...] = ()
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
+    """A function that workers may be sent once."""
+
     function: Any  # held, so that its id is not another's
     number: int
     data: bytes
@@ -73,10 +76,10 @@ class Functions:
     """The functions that workers know by number; one for the whole pool."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, _Known] = {}
+        self._by_id: dict[int, Known] = {}
         self._next = 0
 
-    def known(self, function: Any) -> _Known:
+    def known(self, function: Any) -> Known:
         """Gives a function's number and bytes.
 
         What is written by value may have changed, so it is written anew: it keeps its number only
@@ -93,7 +96,7 @@ class Functions:
         if found is not None and found.data == data:
             return found
         by_value = passing.needs_cloudpickle(data) or not isinstance(function, _PLAIN)
-        found = _Known(function, self._next, data, bool(cargo.fds), by_value)
+        found = Known(function, self._next, data, bool(cargo.fds), by_value)
         self._next += 1
         if len(self._by_id) >= _REMEMBERED:
             self._by_id.clear()
@@ -126,7 +129,8 @@ class Sender:
             yield separate(first, [(FAILED, _pack(error), None)] * len(items), passing.Cargo())
             return
         if isinstance(items, range) or _are_atoms(items):
-            data, fds = pickle.dumps(items, pickle.HIGHEST_PROTOCOL), ()
+            data = pickle.dumps(items, pickle.HIGHEST_PROTOCOL)
+            fds: tuple[int, ...] = ()
         else:
             cargo = passing.Cargo()
             try:
@@ -155,17 +159,14 @@ class Sender:
         if type(function) in _PLAIN and _are_alike(futures, function):
             all_args = [future.args for future in futures]
             if _are_atoms(chain.from_iterable(all_args)):
-                try:
+                with suppress(Exception):  # below it is told to each of them
                     number = yield from self._define(function)
-                except Exception:
-                    pass
-                else:
                     data = pickle.dumps(all_args, pickle.HIGHEST_PROTOCOL)
                     head = UNIFORM_HEAD.pack(first, number, limits.timeout or 0.0, True)
                     yield Parcel(UNIFORM + head + data)
                     return
         cargo = passing.Cargo()
-        entries = []
+        entries: list[tuple[int, bytes, float | None]] = []
         for future in futures:
             called, args, kwargs = future.function, future.args, future.kwargs or {}
             if type(called) in _PLAIN:

@@ -295,7 +295,7 @@ class Schedule:
         self._stopped = False
         self._over = False
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901  # a table
         """Takes an event in; gives what is to be done, in order."""
         actions: list[Action] = []
         match event:

@@ -5,8 +5,8 @@ each cell has one writer, and a result is written before the count that makes it
 Assumes: an aligned 8-byte store is atomic and stores are seen in order (as `base.board` does; the
 reader learns of them by a message, a wait or the writer's death, each of which is a barrier).
 
-A slot holds a result, or says where it is. Small and common ones need no bytes:
-0, which a slot is when it was not written, is None; otherwise the lowest three bits say what the rest means.
+A slot holds a result, or says where it is. Small and common ones need no bytes: 0, which a slot is
+when it was not written, is None; otherwise the lowest three bits say what the rest means.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Self
 
 from manycore.base.segments import anonymous_file
@@ -94,10 +95,8 @@ class Slate:
         """Lets go of the memory here."""
         for view in (self.cells, self.slots, self.area):
             view.release()
-        try:
+        with suppress(BufferError):  # a traceback holds a view of it
             self._map.close()
-        except BufferError:
-            pass  # a traceback holds a view of it
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -25,7 +25,7 @@ from multiprocessing import util
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from manycore.base import identity, passing, signals
+from manycore.base import passing, signals
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
 from manycore.errors import TaskTimeout
@@ -44,7 +44,6 @@ class Opening(NamedTuple):
         name: What people see.
         initializer: What it calls first.
         initargs: With what.
-        crashes: Whether it was given a file for the stacks of crashes.
     """
 
     number: int
@@ -98,7 +97,6 @@ class Worker:
         try:
             opening: Opening = passing.loads(payload, fds)
             standard.current_process().name = opening.name
-            identity.announce("worker", opening.name)
             _reseed()
             if opening.initializer is not None:
                 opening.initializer(*opening.initargs)
@@ -321,7 +319,7 @@ class _Unreadable:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *_: Any, **__: Any) -> None:
         raise self._error
 
 

@@ -8,17 +8,25 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 import warnings
-from multiprocessing import resource_tracker, util
+from multiprocessing import process as standard
+from multiprocessing import util
 from typing import TYPE_CHECKING, Final
 
 from manycore.base import birth, family, fresh, lifetime, oom, passing, template
+from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.child import ChildHandle
+from manycore.base.titles import set_title
+
+from .payload import pack
 
 if TYPE_CHECKING:
     from .process import Process
+
+GRACE_AT_EXIT: Final = 5.0  # seconds for daemon processes that handle SIGTERM; then they are killed
 
 _LIFE: Final = "manycore.process.life"
 #: what every child needs, imported in the template once
@@ -84,23 +92,53 @@ class Popen:
 def start(process: Process, method: str) -> Popen:
     """Starts a process; raises what `Process.start` documents."""
     util._flush_std_streams()  # type: ignore[attr-defined]  # noqa: SLF001
+    _prepare_exit()
     kills = oom.kills()
     tied = process.daemon or birth.is_tied()
+    role = Role("process", process.name, os.getpid(), process.daemon)
     if method == "fork":
-        return Popen(_fork(process, tied=tied), kills)
-    cargo = passing.Cargo()
-    data = passing.dumps(process, cargo)
-    head, fds = b"-", cargo.fds
-    tracker = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]  # noqa: SLF001
-    if tracker is not None:
-        head, fds = b"t", [*fds, tracker]
+        return Popen(_fork(process, role, tied=tied), kills)
+    payload, fds = pack(process)
     starter = fresh.spawn if method == "spawn" else template.fork
-    modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(data) else _MODULES
-    child = starter(f"{_LIFE}:live", head + data, fds=fds, modules=modules, tied=tied)
+    modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(payload) else _MODULES
+    child = starter(f"{_LIFE}:live", payload, role=role, fds=fds, modules=modules, tied=tied)
     return Popen(child, kills)
 
 
-def _fork(process: Process, *, tied: bool) -> ChildHandle:
+_prepared_in = 0  # the process whose exit is prepared
+
+
+def _prepare_exit() -> None:
+    """Sees to it that daemon processes are gone when multiprocessing joins what is left."""
+    global _prepared_in  # noqa: PLW0603  # it is a fact of the process
+    if _prepared_in != os.getpid():
+        _prepared_in = os.getpid()
+        util.Finalize(None, _end_daemons, exitpriority=0)
+
+
+def _end_daemons() -> None:
+    """At this process's exit: daemon processes get SIGTERM, a moment, and SIGKILL."""
+    popens = [getattr(p, "_popen", None) for p in standard.active_children() if p.daemon]
+    daemons = [popen for popen in popens if isinstance(popen, Popen)]
+    for popen in daemons:
+        popen.terminate()
+    deadline = time.monotonic() + GRACE_AT_EXIT
+    for popen in daemons:
+        popen.end_tree(max(0.0, deadline - time.monotonic()))
+
+
+def _forget_children() -> None:
+    """In a forked copy of the program, whose children they are not: it need not join them."""
+    children = standard._children  # type: ignore[attr-defined]  # noqa: SLF001
+    for process in list(children):
+        if isinstance(getattr(process, "_popen", None), Popen):
+            children.discard(process)
+
+
+os.register_at_fork(after_in_child=_forget_children)
+
+
+def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
     from . import life
 
     others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
@@ -122,9 +160,10 @@ def _fork(process: Process, *, tied: bool) -> ChildHandle:
             birth.forget_parents_exit_handlers()
             ours.close()
             os.close(lifeline)
-            if tied:  # others stay in our group, where Ctrl-C finds them
-                birth.be_tied(lifeline_end, tied=True)
-            code = life.run(process, theirs, lifeline_end)
+            birth.be_known(role)
+            set_title(f"process {role.name}")
+            birth.be_tied(lifeline_end, tied=tied, leads=False)
+            code = life.run(process, theirs, lifeline_end, forked=True)
         except BaseException:
             traceback.print_exc()
         finally:

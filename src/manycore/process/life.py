@@ -5,33 +5,29 @@ from __future__ import annotations
 import atexit
 import pickle
 import sys
-import traceback
+from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import process as standard
+from functools import partial
 from multiprocessing import util
 from typing import Any, Final
 
-from manycore.base import birth, identity, passing
+from manycore.base import passing
 from manycore.base.birth import OUTCOME, number_message
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
 
 from .outcome import FAILURE, NOTHING, UNSENDABLE, VALUE
-
-# The first byte of a payload.
-WITH_TRACKER: Final = b"t"
-WITHOUT_TRACKER: Final = b"-"
+from .payload import unpack
 
 #: how many frames of a traceback are this module's: they tell the reader nothing
-_OUR_FRAMES = 1
+_OUR_FRAMES: Final = 1
 
 
 def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int:
     """The entry of a process that was started by the template, or in a fresh interpreter.
 
     Args:
-        payload: A byte that says whether the resource tracker's descriptor is the last one, and the
-            `Process` object.
+        payload: From `pack`.
         channel: To the parent.
         lifeline: Ends with the parent.
         fds: What the object refers to.
@@ -40,20 +36,25 @@ def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int
         The exit code.
     """
     try:
-        if payload[:1] == WITH_TRACKER:
-            _share_resource_tracker(fds.pop())
-        process = _rebuild(memoryview(payload)[1:], fds)
+        process = unpack(payload, fds)
     except BaseException as error:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         _tell(channel, 1, FAILURE, _pack(error))
         return 1
     _reseed()
     return run(process, channel, lifeline)
 
 
-def run(process: Any, channel: Channel, lifeline: int) -> int:
-    """Runs a `Process` object in this process, which is its own; gives the exit code."""
-    identity.announce("process", process.name, parent=process._parent_pid, daemon=process.daemon)  # noqa: SLF001
+def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) -> int:
+    """Runs a `Process` object in this process, which is its own; gives the exit code.
+
+    Args:
+        process: The object.
+        channel: To the parent.
+        lifeline: Ends with the parent.
+        forked: Whether this process is a copy of the parent.
+    """
+    dumps = partial(passing.dumps_result, forked=forked)
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
     wrapped = process.run
 
@@ -64,13 +65,13 @@ def run(process: Any, channel: Channel, lifeline: int) -> int:
             _tell(channel, _code_of(stop), NOTHING, b"")
             raise
         except KeyboardInterrupt as error:
-            _tell(channel, 1, FAILURE, _pack(error))
+            _tell(channel, 1, FAILURE, _pack(error, dumps))
             raise SystemExit(1) from None  # the program tells of it; one traceback is enough
         except BaseException as error:
-            _tell(channel, 1, FAILURE, _pack(error))
+            _tell(channel, 1, FAILURE, _pack(error, dumps))
             raise
         try:
-            kind, data = VALUE, passing.dumps_result(value)
+            kind, data = VALUE, dumps(value)
         except Exception as error:
             kind, data = UNSENDABLE, _pack(error)
         del value
@@ -81,25 +82,14 @@ def run(process: Any, channel: Channel, lifeline: int) -> int:
     return code
 
 
-def _rebuild(data: memoryview, fds: list[int]) -> Any:
-    # the standard library's spawn looks here too before it starts a process
-    current = standard.current_process()
-    current._inheriting = True  # type: ignore[attr-defined]  # noqa: SLF001
-    try:
-        with birth.importing():
-            return passing.loads(data, fds)
-    finally:
-        del current._inheriting  # type: ignore[attr-defined]  # noqa: SLF001
-
-
 def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:
     """Delivers the outcome; a parent that is gone, or has closed its end, does not want it."""
     with suppress(OSError), channel:
         channel.send(number_message(OUTCOME, code) + kind + data)
 
 
-def _pack(error: BaseException) -> bytes:
-    failure = Failure.of(error, dumps=passing.dumps_result, hidden=_OUR_FRAMES)
+def _pack(error: BaseException, dumps: Callable[[Any], bytes] = passing.dumps_result) -> bytes:
+    failure = Failure.of(error, dumps=dumps, hidden=_OUR_FRAMES)
     return pickle.dumps(failure)
 
 
@@ -107,13 +97,6 @@ def _code_of(stop: SystemExit) -> int:
     if stop.code is None:
         return 0
     return stop.code if isinstance(stop.code, int) else 1
-
-
-def _share_resource_tracker(fd: int) -> None:
-    """What this process registers with the parent's tracker outlives it, as under `spawn`."""
-    from multiprocessing import resource_tracker
-
-    resource_tracker._resource_tracker._fd = fd  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _reseed() -> None:

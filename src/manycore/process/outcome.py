@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from manycore.base.birth import HEAD_BYTES
@@ -21,21 +20,21 @@ UNSENDABLE: Final = b"u"  #: a Failure: what it returned cannot be sent
 NOTHING: Final = b"n"  #: it called for an exit
 
 
-@dataclass(slots=True)
 class Outcome:
     """What a process delivered, as its parent keeps it.
 
-    Attributes:
+    Args:
         kind: One of the bytes above.
         data: What came with it.
         lost: The error of a process that delivered nothing.
     """
 
-    kind: bytes
-    data: bytes
-    lost: WorkerLost | None = None
-    value: Any = None
-    read: bool = False
+    def __init__(self, kind: bytes, data: bytes, lost: WorkerLost | None = None) -> None:
+        self._kind = kind
+        self._data = data
+        self._lost = lost
+        self._value: Any = None
+        self._read = False
 
     @classmethod
     def of(cls, child: ChildHandle, name: str, oom_kills: int | None) -> Outcome:
@@ -58,12 +57,12 @@ class Outcome:
 
     def give(self) -> Any:
         """Gives the value, or raises what stands in its place; the same each time."""
-        if self.lost is not None:
-            raise self.lost
-        if self.kind != VALUE:
-            failure: Failure = pickle.loads(self.data)  # noqa: S301  # our child's
+        if self._lost is not None:
+            raise self._lost
+        if self._kind != VALUE:
+            failure: Failure = pickle.loads(self._data)  # noqa: S301  # our child's
             raise failure.rebuild()
-        if not self.read:
-            self.value = pickle.loads(self.data)  # noqa: S301  # our child's
-            self.read, self.data = True, b""
-        return self.value
+        if not self._read:
+            self._value = pickle.loads(self._data)  # noqa: S301  # our child's
+            self._read, self._data = True, b""
+        return self._value

@@ -8,16 +8,23 @@ the program's exit. How a process starts is in `launch`, what it does then in `l
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import context, util
 from multiprocessing import process as standard
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from manycore.base import birth
 
 from .methods import chosen_method
 from .outcome import Outcome
+
+if sys.platform != "linux":
+    raise ImportError(
+        "manycore's processes need Linux, whose kernel ends them with their parent: "
+        "use multiprocessing.Process here"
+    )
 
 if TYPE_CHECKING:
     from manycore.base.facts import ProcessStatistics
@@ -36,7 +43,8 @@ class Process(context.Process):
         kwargs: The target's keyword arguments.
         daemon: Whether the process, and what it started, ends with this one, however that ends.
             Otherwise this one waits for it at its exit. Inherited when omitted.
-        start_method: `template` (the default), `fork`, `spawn` or `forkserver`.
+        start_method: `template`, `fork`, `spawn` or `forkserver`; the program's default, which is
+            `template`, when omitted.
 
     Raises:
         AssertionError: When `group` is given.
@@ -48,6 +56,17 @@ class Process(context.Process):
         >>> process.result()
         1024
     """
+
+    # what the standard library's class keeps
+    _popen: launch.Popen | None
+    _parent_pid: int
+    _closed: bool
+    _target: Callable[..., Any] | None
+    _args: tuple[Any, ...]
+    _kwargs: dict[str, Any]
+    _check_closed: Callable[[], None]
+
+    _preset: ClassVar[str | None] = None  # the start method of a context's processes
 
     def __init__(
         self,
@@ -63,7 +82,7 @@ class Process(context.Process):
         if group:
             raise AssertionError("group argument must be None for now")
         super().__init__(None, target, name, args, {} if kwargs is None else kwargs, daemon=daemon)
-        self._method = chosen_method(start_method)
+        self._method = chosen_method(start_method or self._preset)
         self._outcome: Outcome | None = None
 
     def run(self) -> Any:
@@ -94,11 +113,11 @@ class Process(context.Process):
             raise RuntimeError(_STARTED_AT_IMPORT)
         from . import launch  # the child has no use for it
 
-        standard._cleanup()
+        standard._cleanup()  # type: ignore[attr-defined]  # noqa: SLF001
         self._popen = launch.start(self, self._method)
         self._sentinel = self._popen.sentinel
         del self._target, self._args, self._kwargs  # as a cycle they would keep each other alive
-        standard._children.add(self)
+        standard._children.add(self)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def result(self, timeout: float | None = None) -> Any:
         """Waits for what the target, or `run`, returned.
@@ -145,7 +164,8 @@ class Process(context.Process):
             grace: Seconds.
 
         Example:
-            >>>             >>> with Process(target=time.sleep, args=(60,)) as process:
+            >>> import time
+            >>> with Process(target=time.sleep, args=(60,)) as process:
             ...     process.stop()
             >>> process.exitcode
             -15
@@ -178,18 +198,17 @@ class Process(context.Process):
         self._check_ours(verb)
         if self._popen is None:
             raise AssertionError(f"can only {verb} a started process")
-        popen: launch.Popen = self._popen
-        return popen
+        return self._popen
 
     def _check_ours(self, verb: str) -> None:
         if self._parent_pid != os.getpid():
             raise AssertionError(f"can only {verb} a child process")
 
-    def _after_fork(self) -> None:  # type: ignore[override]
+    def _after_fork(self) -> None:
         """Called by the standard library in the child, before `run`."""
         if self._method == "fork":  # the others have nothing of the parent's to forget
-            util._finalizer_registry.clear()  # type: ignore[attr-defined]
-            util._run_after_forkers()  # type: ignore[attr-defined]
+            util._finalizer_registry.clear()  # type: ignore[attr-defined]  # noqa: SLF001
+            util._run_after_forkers()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))

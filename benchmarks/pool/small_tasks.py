@@ -1,6 +1,6 @@
 """Small tasks: manycore's pool beside the standard library's, in turns, in one run.
 
-Run it from the repository:  python benchmarks/pool/run.py
+Run it from the repository:  python benchmarks/pool/small_tasks.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-import work
+import pool_work as work
 
 import manycore
 

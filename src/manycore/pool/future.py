@@ -5,9 +5,9 @@ Condition that nobody waits on. This one makes what it needs when it is needed.
 
 Rules:
 
-1. Whoever looks at a future from outside makes its Condition first and then looks at its state.
-   Whoever finishes it sets the state first and then looks whether there is a Condition. One of the
-   two sees the other: nobody waits for a future that is done.
+1. Whoever looks at a future from outside makes its Condition first, under a lock that is one for
+   all, and then looks at its state. A batch of futures is finished under the same lock: those that
+   nobody looks at by setting their state, the others after that, each under its own Condition.
 2. From PENDING a future goes to RUNNING or CANCELLED under the queue's lock, a batch at a time.
    After that only the dispatcher's thread changes it.
 """
@@ -196,22 +196,27 @@ class Future(_base.Future[Any]):
 
 def finish(futures: Sequence[Future], values: Sequence[Any]) -> None:
     """Gives futures their results, or the errors that stand in their place."""
-    for future, value in zip(futures, values, strict=True):
-        if type(value) is Failed:
-            future._exception = value.error  # noqa: SLF001  # the two are one subject
-        else:
-            future._result = value  # noqa: SLF001
-        future.function = future.kwargs = future.owner = None
-        future.args = ()
-        future._state = FINISHED  # noqa: SLF001
+    watched = []
+    with _MAKING:  # meanwhile nobody begins to look at one of them
+        for future, value in zip(futures, values, strict=True):
+            if type(value) is Failed:
+                future._exception = value.error  # noqa: SLF001  # the two are one subject
+            else:
+                future._result = value  # noqa: SLF001
+            future.function = future.kwargs = future.owner = None
+            future.args = ()
+            if future.observed:
+                watched.append(future)
+            else:
+                future._state = FINISHED  # noqa: SLF001
     # only now, or whoever waits for one after the other would be woken for each of them
-    for future in futures:
-        if future.observed:
-            _tell(future)
+    for future in watched:
+        _tell(future)
 
 
 def _tell(future: Future) -> None:
     with future._condition:  # noqa: SLF001
+        future._state = FINISHED  # noqa: SLF001
         for waiter in future._waiters:  # noqa: SLF001
             if future._exception is not None:  # noqa: SLF001
                 waiter.add_exception(future)

@@ -15,7 +15,7 @@ def func(i: int) -> int:
 
 
 def print_back(*args: object, **kwargs: object) -> None:
-    print("done", args, kwargs)
+    print(f"done {args} {kwargs}")
 
 
 pool = Pool(6)  # as many as there are CPUs when omitted

@@ -207,6 +207,9 @@ class Engine:
             self.broken = error
             self.closed = True
             self._fail_all(error)
+            for desk in self.schedule.desks.values():
+                for batch in desk.batches:
+                    batch.lot.deliver([Failed(error)] * len(batch.lot), deque(), failed=True)
             raise
         finally:
             self._clean_up()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing import AuthenticationError as AuthenticationError
     from multiprocessing import BufferTooShort as BufferTooShort
-    from multiprocessing import Pool as Pool
     from multiprocessing import ProcessError as ProcessError
     from multiprocessing import TimeoutError as TimeoutError  # noqa: A004
     from multiprocessing import active_children as active_children
@@ -45,6 +44,11 @@ if TYPE_CHECKING:
     from .errors import StateTypeError as StateTypeError
     from .errors import SupervisorLost as SupervisorLost
     from .errors import TargetError as TargetError
+    from .errors import TaskTimeout as TaskTimeout
+    from .pool.classic import Pool as Pool
+    from .pool.executor import Executor as Executor
+    from .pool.lost import TaskLost as TaskLost
+    from .pool.threads import ThreadPool as ThreadPool
     from .process.context import Array as Array
     from .process.context import Barrier as Barrier
     from .process.context import BoundedSemaphore as BoundedSemaphore
@@ -82,12 +86,13 @@ _HOMES = {
     "BufferTooShort": "multiprocessing",
     "Condition": ".process.context",
     "Event": ".process.context",
+    "Executor": ".pool.executor",
     "JoinableQueue": ".process.context",
     "Lock": ".process.context",
     "Manager": ".state.manager",
     "ManycoreError": ".errors",
     "Pipe": ".process.context",
-    "Pool": "multiprocessing",
+    "Pool": ".pool.classic",
     "Process": ".process.process",
     "ProcessError": "multiprocessing",
     "ProcessNode": ".base.tree",
@@ -111,6 +116,9 @@ _HOMES = {
     "StateTypeError": ".errors",
     "SupervisorLost": ".errors",
     "TargetError": ".errors",
+    "TaskLost": ".pool.lost",
+    "TaskTimeout": ".errors",
+    "ThreadPool": ".pool.threads",
     "TimeoutError": "multiprocessing",
     "Value": ".process.context",
     "WorkerLost": ".base.worker_lost",
@@ -144,6 +152,7 @@ __all__ = [
     "BufferTooShort",
     "Condition",
     "Event",
+    "Executor",
     "JoinableQueue",
     "Lock",
     "Manager",
@@ -173,6 +182,9 @@ __all__ = [
     "StateTypeError",
     "SupervisorLost",
     "TargetError",
+    "TaskLost",
+    "TaskTimeout",
+    "ThreadPool",
     "TimeoutError",
     "Value",
     "WorkerLost",

@@ -246,3 +246,29 @@ class StateTypeError(StateError, TypeError):
 
 class StateDamaged(StateError, OSError):  # noqa: N818  # what happened
     """The file is not whole, after a power cut say. Nothing was read from it. An `OSError`."""
+
+
+class TaskTimeout(ManycoreError, TimeoutError):  # noqa: N818  # a settled name
+    """A task took longer than it may. Whoever set the limit, or wrote the task, must act.
+
+    Args:
+        timeout: Seconds that it had.
+        task: Which task.
+        ended: Whether it did not end by itself and its worker was killed.
+
+    Example:
+        >>> raise TaskTimeout(2.5)
+        Traceback (most recent call last):
+        ...
+        manycore.errors.TaskTimeout: the task took longer than 2.5 s
+    """
+
+    def __init__(self, timeout: float, task: str = "", *, ended: bool = False) -> None:
+        super().__init__(timeout, task)
+        self.timeout = timeout
+        self.task = task
+        self.ended = ended
+
+    def __str__(self) -> str:
+        worker = "; its worker was killed" if self.ended else ""
+        return f"{self.task or 'the task'} took longer than {self.timeout:g} s{worker}"

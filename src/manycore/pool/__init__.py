@@ -1,0 +1,1 @@
+"""Pools: many tasks on a few processes, of which any may die at any moment."""

@@ -1,0 +1,339 @@
+"""`Pool`, with the face of `multiprocessing.Pool`."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from types import TracebackType
+from typing import Any, Self
+
+from .executor import start_engine
+from .future import Future
+from .jobs import MapFuture, Results, start_map, wait_for_all
+from .limits import Limits, limits_of
+
+
+class Pool:
+    """Processes that work on tasks.
+
+    When one of them dies, only the task that it was running fails: with `WorkerLost`, which says
+    how. The pool goes on.
+
+    Args:
+        processes: How many; as many as there are CPUs when omitted.
+        initializer: What each worker calls first.
+        initargs: With what.
+        maxtasksperchild: After so many tasks a worker is replaced.
+        context: For the standard library's sake; workers are always forked from the template.
+        max_memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
+        timeout: Seconds that a task may take: then `TaskTimeout` is raised inside it.
+        retries: How often a task that failed is tried again.
+        retry_on: With which failures.
+        grace: Seconds from the exception inside a task that takes too long to its worker's end.
+
+    Raises:
+        ValueError: For a number that cannot be.
+
+    Example:
+        >>> with Pool(2) as pool:
+        ...     pool.map(abs, [-1, 2, -3])
+        [1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: object = None,
+        *,
+        workers: int | None = None,
+        max_memory_per_worker: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+        grace: float = 0.5,
+    ) -> None:
+        del context
+        self._limits = limits_of(timeout, retries, retry_on, grace)
+        self._engine: Any = start_engine(
+            processes if workers is None else workers,
+            "processes" if workers is None else "workers",
+            initializer,
+            tuple(initargs),
+            tasks=maxtasksperchild,
+            memory=max_memory_per_worker,
+        )
+        self._forgotten = weakref.finalize(self, self._engine.terminate)
+        self._forgotten.atexit = False
+
+    # One task.
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Queues a call; gives a `concurrent.futures.Future`.
+
+        Raises:
+            ValueError: When the pool is closed.
+        """
+        future = Future(function, args, kwargs or None, self._engine)
+        future.limits = self._limits
+        self._engine.submit(future)
+        return future
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Calls a function in a worker and waits for what it returns.
+
+        Args:
+            func: The function.
+            args: Its positional arguments.
+            kwds: Its keyword arguments.
+            timeout: Seconds that it may take; the pool's when omitted.
+        """
+        return self.apply_async(func, args, kwds, timeout=timeout).result()
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+    ) -> Future:
+        """Queues a call.
+
+        Args:
+            func: The function.
+            args: Its positional arguments.
+            kwds: Its keyword arguments.
+            callback: Called with what it returned; in a thread of the pool, so it should be quick.
+            error_callback: Called with what it raised.
+            timeout: Seconds that it may take; the pool's when omitted.
+            retries: How often it is tried again when it failed; the pool's when omitted.
+
+        Raises:
+            ValueError: When the pool is closed.
+        """
+        future = Future(func, tuple(args), dict(kwds) if kwds else None, self._engine)
+        future.limits = self._limits_for(timeout, retries)
+        _call_back(future, callback, error_callback)
+        future.owner = self  # a pool whose results are awaited is not forgotten
+        self._engine.submit(future)
+        return future
+
+    # Many tasks.
+
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        *,
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """Calls a function with each item; gives the list of what it returns.
+
+        Of something that has no length only a bounded part is read ahead.
+
+        Args:
+            func: The function.
+            iterable: The items.
+            chunksize: For the standard library's sake: batches are sized by measured time.
+            timeout: Seconds that each item may take; the pool's when omitted.
+
+        Raises:
+            Exception: What the first item that failed raised, after all have ended.
+            ValueError: When the pool is closed.
+        """
+        return self._map(func, iterable, timeout, star=False)
+
+    def starmap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        *,
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """As `map`, of items that are tuples of arguments."""
+        return self._map(func, iterable, timeout, star=True)
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> MapFuture:
+        """As `map`, without waiting."""
+        return self._map_async(func, iterable, callback, error_callback, timeout, star=False)
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> MapFuture:
+        """As `starmap`, without waiting."""
+        return self._map_async(func, iterable, callback, error_callback, timeout, star=True)
+
+    def imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        timeout: float | None = None,
+    ) -> Results:
+        """Gives an iterator over what the function returns for each item, in order.
+
+        Items are read as results are taken: a few batches ahead, however many there are.
+        """
+        return self._imap(func, iterable, chunksize, timeout, ordered=True)
+
+    def imap_unordered(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        timeout: float | None = None,
+    ) -> Results:
+        """As `imap`, in the order in which they come."""
+        return self._imap(func, iterable, chunksize, timeout, ordered=False)
+
+    # The pool itself.
+
+    def close(self) -> None:
+        """Takes no more tasks; the workers end when all is done."""
+        self._engine.close()
+
+    def terminate(self) -> None:
+        """Ends the workers now, and what they started; what is not done is cancelled."""
+        self._engine.terminate()
+        self._engine.join()
+
+    def join(self) -> None:
+        """Waits until the workers have ended.
+
+        Raises:
+            ValueError: When the pool was neither closed nor terminated.
+        """
+        if not self._engine.closed:
+            raise ValueError("Pool is still running")
+        self._engine.join()
+
+    def _map(
+        self,
+        function: Callable[..., Any],
+        iterable: Iterable[Any],
+        timeout: float | None,
+        *,
+        star: bool,
+    ) -> list[Any]:
+        limits = self._limits_for(timeout)
+        if isinstance(iterable, Sized):
+            items = _as_sequence(iterable)
+            return start_map(self._engine, function, items, limits, star=star).result()  # type: ignore[no-any-return]
+        return wait_for_all(Results(self._engine, function, iterable, limits, star=star))
+
+    def _map_async(
+        self,
+        function: Callable[..., Any],
+        iterable: Iterable[Any],
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        timeout: float | None,
+        *,
+        star: bool,
+    ) -> MapFuture:
+        limits = self._limits_for(timeout)
+        future = start_map(self._engine, function, _as_sequence(iterable), limits, star=star)
+        _call_back(future, callback, error_callback)
+        future.owner = self
+        return future
+
+    def _imap(
+        self,
+        function: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        timeout: float | None,
+        *,
+        ordered: bool,
+    ) -> Results:
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        limits = self._limits_for(timeout)
+        return Results(self._engine, function, iterable, limits, ordered=ordered, owner=self)
+
+    def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
+        if timeout is None and retries is None:
+            return self._limits
+        own = self._limits
+        return limits_of(
+            own.timeout if timeout is None else timeout,
+            own.retries if retries is None else retries,
+            own.retry_on,
+            own.grace,
+        )
+
+    def __enter__(self) -> Self:
+        self._engine.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.terminate()
+
+    def __reduce__(self) -> Any:
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._engine.describe()}>"
+
+
+def _as_sequence(iterable: Iterable[Any]) -> Sequence[Any]:
+    """Gives what can be cut in parts; a range is sent as a range."""
+    return iterable if isinstance(iterable, range) else list(iterable)
+
+
+def _call_back(
+    future: Future,
+    callback: Callable[[Any], object] | None,
+    error_callback: Callable[[BaseException], object] | None,
+) -> None:
+    if callback is None and error_callback is None:
+        return
+
+    def tell(done: Any) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None and callback is not None:
+            callback(done.result())
+        elif error is not None and error_callback is not None:
+            error_callback(error)
+
+    future.add_done_callback(tell)

@@ -1,0 +1,198 @@
+"""`Executor`: the pool with the face of `concurrent.futures`."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import _base
+from types import TracebackType
+from typing import Any
+
+from manycore.base.cpus import cpu_count
+
+from .dispatcher import Engine
+from .future import Future
+from .jobs import Results
+from .limits import NO_LIMITS, Limits, limits_of
+
+
+class Executor(_base.Executor):
+    """Processes that work on calls.
+
+    Args:
+        max_workers: How many; as many as there are CPUs when omitted.
+        mp_context: For the standard library's sake; workers are always forked from the template.
+        initializer: What each worker calls first.
+        initargs: With what.
+        max_tasks_per_child: After so many calls a worker is replaced.
+        max_memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
+        timeout: Seconds that a call may take.
+        retries: How often a call that failed is tried again.
+        retry_on: With which failures.
+        grace: Seconds from the exception inside a call that takes too long to its worker's end.
+        cancel_running: Whether `Future.cancel` ends calls that are running.
+
+    Raises:
+        ValueError: For a number that cannot be.
+
+    Example:
+        >>> with Executor(max_workers=2) as executor:
+        ...     executor.submit(pow, 2, 10).result()
+        1024
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: object = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        max_memory_per_worker: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+        grace: float = 0.5,
+        cancel_running: bool = False,
+    ) -> None:
+        del mp_context
+        self._limits = limits_of(timeout, retries, retry_on, grace)
+        self._engine = start_engine(
+            max_workers,
+            "max_workers",
+            initializer,
+            initargs,
+            tasks=max_tasks_per_child,
+            memory=max_memory_per_worker,
+            cancels_running=cancel_running,
+            finishes_at_exit=True,
+        )
+        # a forgotten executor finishes what it was given, as the standard library's does
+        self._forgotten = weakref.finalize(self, self._engine.close)
+        self._forgotten.atexit = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Queues a call.
+
+        Raises:
+            RuntimeError: After `shutdown`.
+        """
+        engine = self._engine
+        future = Future(fn, args, kwargs or None, engine)
+        limits = self._limits
+        if limits is not NO_LIMITS:
+            future.limits = limits
+        if engine.closed:
+            self._check_open()
+        engine.queue.waiting.append(future)
+        if engine.sleeping:
+            engine.wake()
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """Calls a function with items of iterables; gives its results in order.
+
+        Only a few batches are read ahead, however long the iterables are. `chunksize` and
+        `buffersize` are for the standard library's sake: batches are sized by measured time.
+
+        Args:
+            fn: The function.
+            *iterables: One for each of its arguments.
+            timeout: Seconds from now until a result that is not there is a TimeoutError.
+            chunksize: Not used.
+            buffersize: Not used.
+
+        Raises:
+            ValueError: When `chunksize` is below 1.
+            RuntimeError: After `shutdown`.
+        """
+        del buffersize
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        self._check_open()
+        single = len(iterables) == 1
+        items: Iterable[Any] = iterables[0] if single else zip(*iterables, strict=False)
+        results = Results(self._engine, fn, items, self._limits, star=not single, owner=self)
+        return results if timeout is None else results.until(timeout)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # the standard library's
+        """Takes no more calls and ends the workers when all is done.
+
+        Args:
+            wait: Whether to wait for that.
+            cancel_futures: Whether calls that were not begun are cancelled.
+        """
+        if cancel_futures:
+            self._engine.cancel_waiting()
+        self._engine.close()
+        if wait:
+            self._engine.join()
+
+    def terminate(self) -> None:
+        """Ends the workers now; what is not done is cancelled."""
+        self._engine.terminate()
+        self._engine.join()
+
+    def _check_open(self) -> None:
+        try:
+            self._engine.check_open()
+        except ValueError:
+            raise RuntimeError("cannot schedule new futures after shutdown") from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.terminate()  # whoever pressed Ctrl-C does not want to wait
+        else:
+            self.shutdown()
+
+
+def start_engine(
+    workers: int | None,
+    name: str,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    *,
+    tasks: int | None,
+    memory: int | None,
+    cancels_running: bool = False,
+    finishes_at_exit: bool = False,
+) -> Engine:
+    """Checks what a user asks for, and starts it.
+
+    Raises:
+        ValueError: For a number that cannot be.
+        TypeError: When the initializer is no function.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"{name} must be a number from 1, not {workers!r}")
+    if tasks is not None and tasks < 1:
+        raise ValueError(f"tasks per worker must be a number from 1, not {tasks!r}")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory per worker must be a number of bytes from 1, not {memory!r}")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    return Engine(
+        cpu_count() if workers is None else workers,
+        initializer=initializer,
+        initargs=tuple(initargs),
+        tasks_per_worker=tasks,
+        memory_per_worker=memory,
+        cancels_running=cancels_running,
+        finishes_at_exit=finishes_at_exit,
+    )
+
+
+__all__ = ["Executor", "Limits"]

@@ -1,0 +1,266 @@
+"""The pool's view of one worker: its process, its channel, and the memory that both share."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+from manycore.base import oom, passing, template
+from manycore.base.birth import Role
+from manycore.base.channel import Channel
+from manycore.base.failures import Failure
+from manycore.base.lifetime import exit_in_words
+from manycore.base.segments import anonymous_file
+
+from . import parcels, slate
+from .future import Failed
+from .lost import TaskLost
+from .parcels import Parcel
+from .slate import Slate
+from .worker import Opening
+
+_ENTRY: Final = "manycore.pool.worker:live"
+_MODULES: Final = ("manycore.pool.worker",)
+_BITS: Final = slate.KIND_BITS
+_KIND: Final = (1 << _BITS) - 1
+_PAGE: Final = resource.getpagesize()
+_BACKLOG: Final = 64  # parcels that wait for room in the channel: more is a worker that is stuck
+
+
+class WorkerHandle:
+    """One worker.
+
+    Attributes:
+        number: Its number in the pool.
+        pid: Its process id.
+        sender: Writes what it is sent.
+        done: How many tasks' results were taken.
+        some_failed: Whether there is a failure among what was collected last.
+        overtime: Whether it was killed because its task took too long.
+        unwanted: Whether it was killed because its task was cancelled.
+        boot_error: What its initializer raised.
+        tasks: How many tasks it has done.
+        seconds: How long they took together.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        functions: parcels.Functions,
+        initializer: Any,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        """Starts it; returns when it exists.
+
+        Raises:
+            OSError: When there is no room for a process.
+            BootError: When no template lives long enough.
+            SendError: When the initializer cannot be sent.
+        """
+        cargo = passing.Cargo()
+        payload = passing.dumps(Opening(number, name, initializer, initargs), cargo)
+        modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(payload) else _MODULES
+        self.memory = Slate.create()
+        self._crashes = anonymous_file("crash")
+        self.channel, theirs = Channel.pair()
+        try:
+            with theirs:
+                fds = [theirs.fileno(), self.memory.fd, self._crashes, *cargo.fds]
+                self._child = template.fork(
+                    _ENTRY,
+                    payload,
+                    role=Role("worker", name, os.getpid(), True),
+                    fds=fds,
+                    modules=modules,
+                )
+        except BaseException:
+            self.channel.close()
+            self.memory.close()
+            os.close(self._crashes)
+            raise
+        self.number = number
+        self.name = name
+        self.pid = self._child.pid
+        self.pidfd = self._child.pidfd
+        self.sender = parcels.Sender(functions)
+        self.done = 0
+        self.overtime = False
+        self.unwanted = False
+        self.boot_error: BaseException | None = None
+        self.tasks = 0
+        self.some_failed = False
+        self.seconds = 0.0
+        self._outgoing: deque[Parcel] = deque()
+        self._big: dict[int, tuple[int, bytes]] = {}
+        self._kills = oom.kills()
+
+    @property
+    def begun(self) -> int:
+        """How many tasks it has begun."""
+        return max(self.memory.cells[slate.BEGUN], self.memory.cells[slate.DONE])
+
+    @property
+    def running(self) -> float:
+        """Seconds that its running task has been running, if that has a time limit."""
+        cells = self.memory.cells
+        since = cells[slate.SINCE]
+        if not since or cells[slate.BEGUN] <= cells[slate.DONE]:
+            return 0.0
+        return (time.monotonic_ns() - since) / 1e9
+
+    def send(self, parcel_s: Iterable[Parcel]) -> None:
+        """Sends messages, or keeps them until there is room."""
+        for parcel in parcel_s:
+            self._outgoing.append(_owned(parcel))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Sends what waits; False when there is still no room for all of it."""
+        while self._outgoing:
+            parcel = self._outgoing[0]
+            try:
+                self.channel.send(parcel.data, parcel.fds, wait=False)
+            except BlockingIOError:
+                return False
+            except OSError:  # it has ended, and that is told by its pidfd
+                self._drop_outgoing()
+                return True
+            _close(self._outgoing.popleft())
+        return True
+
+    def recall(self, below: int) -> None:
+        """Makes it begin no task below this number any more."""
+        self.memory.cells[slate.RECALLED] = below
+
+    def collect(self) -> list[Any]:
+        """Takes the results that are there and were not taken, in order; says if some failed."""
+        self.some_failed = False
+        done = self.memory.done
+        if done <= self.done:
+            return []
+        start, self.done = self.done, done
+        cells = self.memory.take(start, done)
+        values: list[Any]
+        if any(cells):
+            values = [
+                None if not cell
+                else cell >> _BITS if cell & _KIND == slate.NUMBER
+                else self._value(number, cell)
+                for number, cell in enumerate(cells, start)
+            ]  # fmt: skip
+        else:
+            values = [None] * len(cells)
+        self.memory.cells[slate.COLLECTED] = done
+        self.tasks += len(values)
+        return values
+
+    def move_to(self, number: int) -> None:
+        """Numbers up to this one were recalled: they will have no results."""
+        self.done = max(self.done, number)
+
+    def _value(self, number: int, cell: int) -> Any:
+        kind, rest = cell & _KIND, cell >> _BITS
+        if kind == slate.TRUE:
+            return True
+        if kind == slate.FALSE:
+            return False
+        if kind == slate.MESSAGE:
+            while number not in self._big:  # it was sent before the slot was written
+                self.take_big(self.channel.receive(wait=False).data)
+            kind, data = self._big.pop(number)
+        else:
+            where = rest >> slate.LENGTH_BITS
+            data = bytes(self.memory.area[where : where + (rest & (1 << slate.LENGTH_BITS) - 1)])
+        value = _read(kind, data)
+        if type(value) is Failed:
+            self.some_failed = True
+        return value
+
+    def take_big(self, data: bytes) -> None:
+        """Keeps a result that came as a message."""
+        number, kind = parcels.BIG_HEAD.unpack_from(data, 1)
+        self._big[number] = (kind, data[1 + parcels.BIG_HEAD.size :])
+
+    def kill(self) -> None:
+        """Ends it and what it started."""
+        self._child.send_signal(signal.SIGKILL)
+
+    def conclude(self, lot: Any) -> TaskLost:
+        """Makes up the error of the task that ended with it. Only after its death."""
+        code = self._child.wait()
+        reason = self._reason(code)
+        exit_words = "ended" if code is None else exit_in_words(code).removeprefix("was ")
+        return TaskLost(
+            self.pid,
+            exit_words,
+            self.name,
+            reason,
+            code,
+            task=lot.names(),
+            may_have_run=True,
+            stack=self._stack(),
+        )
+
+    def conclude_boot(self) -> TaskLost:
+        """Makes up the error of a worker that died before it was ready."""
+        code = self._child.wait()
+        exit_words = "ended" if code is None else exit_in_words(code).removeprefix("was ")
+        reason = self._reason(code) or "before it was ready, and so did those before it"
+        return TaskLost(self.pid, exit_words, self.name, reason, code, stack=self._stack())
+
+    def _reason(self, code: int | None) -> str:
+        return "" if code is None else oom.verdict(code, self._kills)
+
+    def _stack(self) -> str:
+        os.lseek(self._crashes, 0, os.SEEK_SET)
+        return os.read(self._crashes, 1 << 16).decode(errors="replace")
+
+    def memory_used(self) -> int:
+        """Bytes that it holds now; 0 when it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb", buffering=0) as file:
+                return int(file.read(200).split()[1]) * _PAGE
+        except (OSError, IndexError, ValueError):
+            return 0
+
+    def close(self) -> None:
+        """Lets go of everything; if it is alive, it ends."""
+        self._drop_outgoing()
+        self.channel.close()
+        self._child.close()
+        self.memory.close()
+        if self._crashes >= 0:
+            os.close(self._crashes)
+            self._crashes = -1
+
+    def _drop_outgoing(self) -> None:
+        while self._outgoing:
+            _close(self._outgoing.popleft())
+
+
+def _owned(parcel: Parcel) -> Parcel:
+    """Keeps descriptors open until they are sent: their owner may close them."""
+    return Parcel(parcel.data, tuple(map(os.dup, parcel.fds))) if parcel.fds else parcel
+
+
+def _close(parcel: Parcel) -> None:
+    for fd in parcel.fds:
+        os.close(fd)
+
+
+def _read(kind: int, data: bytes) -> Any:
+    """Reads a result; one that cannot be read is an error of its task."""
+    try:
+        if kind == slate.FAILURE:
+            failure: Failure = pickle.loads(data)  # noqa: S301  # our worker's
+            return Failed(failure.rebuild())
+        return pickle.loads(data)  # noqa: S301  # our worker's
+    except BaseException as error:
+        return Failed(error)

@@ -1,0 +1,194 @@
+"""`ThreadPool`: the pool's face over threads, for work that waits."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+from manycore.base.cpus import cpu_count
+
+from .classic import Pool
+from .future import Failed, Future
+from .limits import limits_of
+from .lots import Calls, Span, TaskQueue
+from .pace import Pace
+
+
+class ThreadPool(Pool):
+    """Threads that work on tasks, with the methods of `Pool`.
+
+    Nothing is pickled, nothing is copied, and what a task raises keeps its own traceback.
+
+    Args:
+        processes: How many threads; as many as there are CPUs when omitted.
+        initializer: What each thread calls first.
+        initargs: With what.
+        retries: How often a task that failed is tried again.
+        retry_on: With which failures.
+
+    Raises:
+        ValueError: For a number that cannot be.
+
+    Example:
+        >>> with ThreadPool(2) as pool:
+        ...     pool.map(abs, [-1, 2, -3])
+        [1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    ) -> None:
+        if processes is not None and processes < 1:
+            raise ValueError(f"processes must be a number from 1, not {processes!r}")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._limits = limits_of(None, retries, retry_on)
+        engine = ThreadEngine(processes or cpu_count(), initializer, tuple(initargs))
+        self._engine: Any = engine
+        self._forgotten = weakref.finalize(self, engine.terminate)
+        self._forgotten.atexit = False
+
+
+class ThreadEngine:
+    """A queue and the threads that empty it.
+
+    Args:
+        workers: How many.
+        initializer: What each calls first.
+        initargs: With what.
+    """
+
+    cancels_running = False
+
+    def __init__(
+        self, workers: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
+        self.workers = workers
+        self.queue = TaskQueue()
+        self.cancelling = self.queue.lock
+        self.closed = False
+        self._busy = 0
+        self._pace = Pace()
+        self._changed = threading.Condition(threading.Lock())
+        self._initializer = initializer
+        self._initargs = initargs
+        self._threads = [
+            threading.Thread(target=self._run, name=f"ThreadPool-{number}", daemon=True)
+            for number in range(1, workers + 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, future: Future) -> None:
+        """Queues a call."""
+        self.check_open()
+        self._append(future)
+
+    def put(self, span: Span) -> None:
+        """Queues a map, or its first part."""
+        self.check_open()
+        self._append(span)
+
+    def add(self, span: Span) -> None:
+        """Queues a further part of a map."""
+        if any(thread.is_alive() for thread in self._threads):
+            self._append(span)
+        else:
+            span.cancel()
+
+    def _append(self, entry: Any) -> None:
+        with self._changed:
+            self.queue.waiting.append(entry)
+            self._changed.notify(len(entry) if isinstance(entry, Span) else 1)
+
+    def batch_of(self, key: Hashable) -> int:
+        """Threads need no batches."""
+        del key
+        return 1
+
+    def check_open(self) -> None:
+        """Raises what using a closed pool raises."""
+        if self.closed:
+            raise ValueError("Pool not running")
+
+    def cancel_running(self, future: Future) -> None:
+        """Nothing: a thread cannot be ended."""
+
+    def close(self) -> None:
+        """Ends the threads when all is done that is queued now."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+
+    def terminate(self) -> None:
+        """Cancels what is queued; what runs in a thread cannot be ended."""
+        with self._changed:
+            self.closed = True
+            entries = self.queue.drain()
+            self._changed.notify_all()
+        for entry in entries:
+            if isinstance(entry, Future):
+                entry.end_cancelled()
+            else:
+                entry.cancel()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits until all threads have ended."""
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def describe(self) -> str:
+        """Says in a few words how it stands."""
+        state = "closed" if self.closed else ""
+        words = [
+            f"{self.workers} threads",
+            f"{self._busy} busy",
+            f"{len(self.queue)} queued",
+            state,
+        ]
+        return ", ".join(filter(None, words))
+
+    def _run(self) -> None:
+        if self._initializer is not None:
+            self._initializer(*self._initargs)
+        while (lot := self._next()) is not None:
+            value = _call(lot)
+            retry: deque[Any] = deque()
+            lot.deliver([value], retry, failed=type(value) is Failed)
+            del value, lot
+            with self._changed:
+                self._busy -= 1
+                self.queue.waiting.extendleft(retry)
+
+    def _next(self) -> Calls | Span | None:
+        with self._changed:
+            while True:
+                lot: Calls | Span | None = self.queue.take(1, self._pace)
+                if lot is not None:
+                    self._busy += 1
+                    return lot
+                if self.closed:
+                    return None
+                self._changed.wait()
+
+
+def _call(lot: Calls | Span) -> Any:
+    try:
+        if isinstance(lot, Span):
+            item = lot.arguments()[0]
+            return lot.job.function(*item) if lot.job.star else lot.job.function(item)
+        future = lot.futures[0]
+        return future.function(*future.args, **(future.kwargs or {}))
+    except BaseException as error:
+        return Failed(error)

@@ -1,0 +1,284 @@
+"""The pool's rules under random orders of submit, finish, death, timeout, cancel and close."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from manycore.pool import rules
+from manycore.pool.pace import Pace
+from manycore.pool.rules import Schedule, Stage
+
+HARD = 5.0  # seconds: the time limit of those that have one
+
+
+@dataclass(frozen=True)
+class FakeLot:
+    """Some numbered tasks."""
+
+    tasks: tuple[int, ...]
+    timeout: float | None
+
+    @property
+    def key(self) -> str:
+        return "function"
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, part: slice) -> FakeLot:
+        return FakeLot(self.tasks[part], self.timeout)
+
+
+class FakeQueue:
+    """Tasks that wait: pairs of a number and a limit."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, float | None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def take(self, most: int, pace: Pace) -> FakeLot | None:
+        del pace
+        if not self.waiting:
+            return None
+        limit = self.waiting[0][1]
+        taken: list[int] = []
+        while self.waiting and len(taken) < min(most, 5) and self.waiting[0][1] == limit:
+            taken.append(self.waiting.popleft()[0])
+        return FakeLot(tuple(taken), limit)
+
+    def give_back(self, lot: FakeLot) -> None:
+        self.waiting.extendleft((task, lot.timeout) for task in reversed(lot.tasks))
+
+
+class FakeWorker:
+    """What a worker would do, one small step at a time."""
+
+    def __init__(self) -> None:
+        self.messages: deque[rules.Batch] = deque()
+        self.begun = self.done = self.recalled = 0
+        self.running_since: float | None = None
+        self.count = 0
+        self.killed = self.retired = self.ready = False
+        self.collected = 0
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """A pool whose workers are numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = FakeQueue()
+        self.schedule = Schedule(2, self.queue)
+        self.workers: dict[int, FakeWorker] = {}
+        self.now = 0.0
+        self.next_task = 0
+        self.outcomes: dict[int, list[str]] = {}
+        self.started: dict[int, int] = {}
+        self.closed = self.stopped = False
+        self.overs = 0
+        self.tell(rules.Begin())
+
+    # The driver.
+
+    def tell(self, event: rules.Event) -> None:
+        pending = deque([event])
+        while pending:
+            for action in self.schedule.handle(pending.popleft(), self.now):
+                answer = self.do(action)
+                if answer is not None:
+                    pending.append(answer)
+        if self.schedule._stopped:
+            self.queue.waiting.clear()
+
+    def do(self, action: rules.Action) -> rules.Event | None:
+        match action:
+            case rules.Start(worker):
+                assert worker not in self.workers
+                assert not self.stopped
+                self.workers[worker] = FakeWorker()
+            case rules.Send(worker, batch):
+                assert self.workers[worker].ready
+                assert not self.workers[worker].retired
+                self.workers[worker].messages.append(batch)
+            case rules.Look(worker):
+                return self.look(worker)
+            case rules.Recall(worker, below):
+                self.workers[worker].recalled = below
+            case rules.Lose(_, lot):
+                assert len(lot) == 1
+                self.outcomes.setdefault(lot.tasks[0], []).append("lost")
+            case rules.Retire(worker):
+                self.workers[worker].retired = True
+            case rules.Kill(worker):
+                self.workers[worker].killed = True
+            case rules.GiveUp():
+                self.queue.waiting.clear()
+            case rules.Over():
+                self.overs += 1
+        return None
+
+    def look(self, worker: int) -> rules.Event:
+        self.collect(worker)
+        fake = self.workers[worker]
+        running = 0.0 if fake.running_since is None else self.now - fake.running_since
+        return rules.Looked(worker, fake.begun, running)
+
+    def collect(self, worker: int) -> None:
+        for lot in self.schedule.done(worker, self.workers[worker].done):
+            for task in lot.tasks:
+                self.outcomes.setdefault(task, []).append("done")
+
+    def alive(self, index: int) -> tuple[int, FakeWorker]:
+        number = sorted(self.workers)[index % len(self.workers)]
+        return number, self.workers[number]
+
+    # What may happen.
+
+    @precondition(lambda self: not self.closed)
+    @rule(count=st.integers(1, 12), limited=st.booleans())
+    def submit(self, count: int, limited: bool) -> None:
+        for _ in range(count):
+            self.queue.waiting.append((self.next_task, HARD if limited else None))
+            self.next_task += 1
+        self.tell(rules.TimePassed())
+
+    @precondition(lambda self: self.workers)
+    @rule(index=st.integers(0, 9))
+    def step(self, index: int) -> None:
+        """A worker begins a task, ends one, or says that it is through with a message."""
+        number, fake = self.alive(index)
+        if fake.killed:
+            return
+        if not fake.ready:
+            fake.ready = True
+            self.tell(rules.Ready(number))
+        elif fake.begun > fake.done:
+            fake.done = fake.begun
+            fake.running_since = None
+            fake.count += 1
+        elif fake.messages:
+            self.advance(number, fake)
+        elif fake.retired:
+            self.die(index)
+
+    def advance(self, number: int, fake: FakeWorker) -> None:
+        batch = fake.messages[0]
+        fake.begun = fake.done = max(fake.done, batch.first)
+        if fake.done >= batch.end:
+            self.answer(number, fake)
+            return
+        fake.begun += 1
+        if fake.recalled >= fake.begun:
+            skipped = fake.begun - 1
+            self.collect(number)
+            self.tell(rules.Skipped(number, skipped))
+            fake.done = fake.begun = skipped  # the count says begun, the task was not
+            self.answer(number, fake)
+            return
+        task = batch.lot.tasks[fake.begun - 1 - batch.first]
+        self.started[task] = self.started.get(task, 0) + 1
+        fake.running_since = self.now
+
+    def answer(self, number: int, fake: FakeWorker) -> None:
+        fake.messages.popleft()
+        self.collect(number)
+        count, fake.count = fake.count, 0
+        self.tell(rules.Answered(number, count, count * 0.0001))
+
+    @precondition(lambda self: self.workers)
+    @rule(index=st.integers(0, 9))
+    def die(self, index: int) -> None:
+        number, fake = self.alive(index)
+        self.collect(number)
+        del self.workers[number]
+        self.tell(rules.Died(number, fake.begun))
+
+    @rule(seconds=st.sampled_from([0.001, 0.003, 0.02, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(rules.TimePassed())
+
+    @precondition(lambda self: self.workers and not self.stopped)
+    @rule(index=st.integers(0, 9), full=st.booleans())
+    def replace(self, index: int, full: bool) -> None:
+        number, _ = self.alive(index)
+        self.tell(rules.Full(number) if full else rules.Unwanted(number))
+
+    @rule()
+    def close(self) -> None:
+        self.closed = True
+        self.tell(rules.CloseAsked())
+
+    @rule()
+    def stop(self) -> None:
+        self.closed = self.stopped = True
+        self.queue.waiting.clear()
+        self.tell(rules.StopAsked())
+
+    # What always holds.
+
+    @invariant()
+    def no_task_ends_twice(self) -> None:
+        assert all(len(found) == 1 for found in self.outcomes.values()), self.outcomes
+
+    @invariant()
+    def no_task_runs_twice(self) -> None:
+        assert all(count == 1 for count in self.started.values()), self.started
+
+    @invariant()
+    def no_task_disappears(self) -> None:
+        if self.schedule._stopped:
+            return
+        waiting = [task for task, _ in self.queue.waiting]
+        held = [
+            task
+            for desk in self.schedule.desks.values()
+            for batch in desk.batches
+            for task in batch.lot.tasks
+        ]
+        everywhere = waiting + held + list(self.outcomes)
+        assert sorted(everywhere) == list(range(self.next_task))
+
+    @invariant()
+    def over_comes_once_when_all_are_gone(self) -> None:
+        assert self.overs <= 1
+        if self.overs:
+            assert not self.workers
+            assert self.closed or self.schedule._stopped
+
+    @invariant()
+    def staff_is_complete(self) -> None:
+        assert len(self.workers) <= 4
+        if not self.closed and not self.schedule._stopped:
+            staying = [d for d in self.schedule.desks.values() if d.stage is not Stage.RETIRING]
+            assert len(staying) == 2 or len(self.schedule.desks) == 4
+
+    def teardown(self) -> None:
+        """Whatever happened, from here on all comes to an end by itself."""
+        self.close()
+        for _ in range(2000):
+            if self.overs:
+                break
+            self.now += 0.003
+            self.tell(rules.TimePassed())
+            for index in range(len(self.workers)):
+                if index < len(self.workers):
+                    self.alive(index)
+                    if self.alive(index)[1].killed:
+                        self.die(index)
+                    else:
+                        self.step(index)
+        assert self.overs == 1, self.schedule.desks
+        if not self.schedule._stopped:
+            assert sorted(self.outcomes) == list(range(self.next_task))
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

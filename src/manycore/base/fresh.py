@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from manycore.errors import BootError
 
 from . import birth, lifetime
 from .birth import Birth, Role, read_number
-from .channel import Channel, close_all
+from .channel import Channel, Message, close_all
 from .child import ChildHandle
 from .interpreter import command
 from .lifetime import exit_in_words
@@ -45,7 +46,7 @@ def spawn(
             request = pickle.dumps(Birth(entry, modules, tied, role, facts, payload))
             # into our own end: the child reads it from the other one
             ours.send(request, [theirs.fileno(), lifeline_end, *borrowed, *fds])
-        message = ours.receive()
+        message = _first_message(ours, process.pid)
     except BaseException as error:
         ours.close()
         os.close(lifeline)
@@ -65,6 +66,29 @@ def spawn(
         return process.wait()
 
     return ChildHandle(read_number(message.data), message.fds[0], ours, lifeline, reap)
+
+
+def _first_message(channel: Channel, pid: int) -> Message:
+    """Waits for what a newborn says, or for its end.
+
+    Its end does not close the channel while the request, which holds the other end, waits there
+    unread: only the kernel's collector of such cycles would, some time.
+
+    Raises:
+        EOFError: When it ended without a word.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(channel, select.POLLIN)
+        poller.register(pidfd, select.POLLIN)
+        poller.poll()
+    finally:
+        os.close(pidfd)
+    try:
+        return channel.receive(wait=False)
+    except BlockingIOError:
+        raise EOFError from None
 
 
 def _run(fd: int) -> subprocess.Popen[bytes]:

@@ -38,6 +38,9 @@ def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int
     """
     try:
         process = unpack(payload, fds)
+    except KeyboardInterrupt as error:  # the program tells of it
+        _tell(channel, 1, FAILURE, _pack(error))
+        return 1
     except BaseException as error:
         sys.excepthook(*sys.exc_info())
         _tell(channel, 1, FAILURE, _pack(error))

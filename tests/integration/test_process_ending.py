@@ -333,7 +333,7 @@ CTRL_C = """
 
 
 class TestCtrlC:
-    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
+    @pytest.mark.parametrize("method", ["template", "spawn"])
     @pytest.mark.parametrize(
         "then", ["processes[0].join()", "processes[0].result()", "time.sleep(60)", "pass"]
     )

@@ -4,10 +4,11 @@ as long to import as everything else that a child needs.
 
 from __future__ import annotations
 
+import marshal
 import pickle
 from collections import ChainMap
 from multiprocessing.reduction import ForkingPickler
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import IO, Any, ClassVar
 
 import cloudpickle
@@ -15,10 +16,21 @@ import cloudpickle
 from .passing import is_importable
 
 
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """Both sides run the same interpreter, so code can travel as in a .pyc file. It keeps its file's
+    name, which cloudpickle replaces, and so its lines are shown in a traceback.
+    """  # noqa: D205
+    try:
+        return marshal.loads, (marshal.dumps(code),)
+    except ValueError:  # a constant that no compiler puts there
+        return cloudpickle.Pickler.dispatch_table[CodeType](code)  # type: ignore[no-any-return]
+
+
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle that also knows what `multiprocessing` can send."""
 
     dispatch_table: ClassVar[Any] = ChainMap(
+        {CodeType: _reduce_code},
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # noqa: SLF001
         cloudpickle.Pickler.dispatch_table,
     )

@@ -17,8 +17,8 @@ from .passing import is_importable
 
 
 def _reduce_code(code: CodeType) -> tuple[Any, ...]:
-    """Both sides run the same interpreter, so code can travel as in a .pyc file. It keeps its file's
-    name, which cloudpickle replaces, and so its lines are shown in a traceback.
+    """Both sides run the same interpreter, so code can travel as in a .pyc file. It keeps the name
+    of its file, which cloudpickle replaces, and so its lines are shown in a traceback.
     """  # noqa: D205
     try:
         return marshal.loads, (marshal.dumps(code),)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SPREE: Final = 64  # reads without a wait, after which others get their turn
+_SHORTEST: Final = 1e-6  # seconds: a wait that is late, and not one that must not wait
 _FILE_CHUNK: Final = 1 << 20  # bytes of a file that one system call may send
 
 # the system calls themselves
@@ -295,8 +296,10 @@ class GreenConnection(socket.socket):
         return b"".join(chunks)
 
     def _send_rest(self, data: memoryview, flags: int) -> None:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        left = self._timeout
+        deadline = time.monotonic() + left if left else None
         while data:
-            left = None if deadline is None else max(1e-6, deadline - time.monotonic())
+            if deadline is not None:
+                left = max(_SHORTEST, deadline - time.monotonic())
             sent = self._repeat(self.writing, lambda: _send(self, data, flags), left)  # noqa: B023
             data = data[sent:]

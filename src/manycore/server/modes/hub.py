@@ -196,7 +196,10 @@ class Hub:
         self._close()
 
     def spawn(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Starts a greenlet; returns when it waits or has ended."""
+        """Starts a greenlet: now, or, when a greenlet calls this, when that waits."""
+        if getcurrent() is not self.root:
+            self.call(self.spawn, function, *arguments)
+            return
         one = greenlet(self._live)
         self._living.add(one)
         one.switch(function, arguments)

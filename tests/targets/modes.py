@@ -19,6 +19,39 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         await writer.drain()
 
 
+async def named(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says which process it is, then sends back what it gets."""
+    writer.write(b"%08d" % os.getpid())
+    await echo(reader, writer)
+
+
+async def fails(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Raises what the client names, or sends back what it gets."""
+    while data := await reader.read(1000):
+        raise_what_is_named(data)
+        writer.write(data)
+
+
+def raise_what_is_named(data: bytes) -> None:
+    """As the blocking one does."""
+    match data:
+        case b"error":
+            raise ValueError("the client asked for it")
+        case b"exit":
+            sys.exit(3)
+        case b"interrupt":
+            raise KeyboardInterrupt
+
+
+async def stubborn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Never ends, and says when it is cancelled."""
+    writer.write(b"%08d" % os.getpid())
+    try:
+        await asyncio.sleep(1000)
+    finally:
+        print("cancelled", file=sys.stderr, flush=True)
+
+
 class Echo(asyncio.Protocol):
     """Sends back what it gets."""
 
@@ -27,6 +60,54 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.transport.resume_reading()
+
+
+class Named(Echo):
+    """The same, after it has said which process it is."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.write(b"%08d" % os.getpid())
+
+
+class Fails(Echo):
+    """Raises what the client names, or sends back what it gets."""
+
+    def data_received(self, data: bytes) -> None:
+        raise_what_is_named(data)
+        super().data_received(data)
+
+
+class FailsAtOnce(asyncio.Protocol):
+    """Cannot even begin."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        raise ValueError("not today")
+
+
+def no_protocol() -> int:
+    """Gives what speaks no protocol."""
+    return 42
+
+
+def blocks(conn: socket.socket) -> None:
+    """Sleeps as one must not in a greenlet."""
+    conn.recv(1)
+    time.sleep(0.5)
+    conn.sendall(b"done")
+
+
+def sleeps(conn: socket.socket) -> None:
+    """Sleeps as one must."""
+    conn.recv(1)
+    manycore.sleep(0.5)
+    conn.sendall(b"done")
 
 
 def blocking(conn: socket.socket) -> None:

@@ -262,7 +262,7 @@ class MadeOfNothing: ...
 class Datagram(socketserver.DatagramRequestHandler): ...
 
 
-COROUTINE = ("it is a coroutine function", "write a plain function (def)")
+COROUTINE = ("it is a coroutine function", "write a plain function (def), or choose mode asyncio")
 GENERATOR = ("it is a generator: calling it runs nothing", FORMS)
 
 REFUSED: list[tuple[str, object, tuple[str, str]]] = [

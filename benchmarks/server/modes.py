@@ -1,6 +1,6 @@
 """The modes' figures. Each is a ratio to a peer that alternates with us in one run, or a count.
 
-python benchmarks/server/modes.py [asyncio] [greenlets] [balance] [memory] [rounds=N]
+python benchmarks/server/modes.py [asyncio] [greenlets] [memory] [rounds=N]
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TypeAlias
 
 import servers
@@ -49,22 +48,52 @@ def compare(connections: int, contestants: dict[str, Contestant], rounds: int) -
                     print(f"  {name}: {result.unserved} unserved")
         said = ", ".join(f"{name} {rates[name][-1]:7.0f}/s" for name in names)
         print(f"  {connections} connections, round {number + 1}: {said}")
-    ours, *others = names
+    _say_ratios(f"{connections} connections", rates)
+
+
+def compare_cores(
+    program: str, connections: int, contestants: dict[str, Contestant], rounds: int
+) -> None:
+    """The same with one process on a core of its own, and clients in C on the other."""
+    names = list(contestants)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    cores = sorted(os.sched_getaffinity(0))
+    for number in range(rounds):
+        for name in names if number % 2 else reversed(names):
+            os.sched_setaffinity(0, cores[:1])
+            with contestants[name]() as server:
+                os.sched_setaffinity(0, cores[1:])
+                done = subprocess.run(
+                    [program, str(server.address[1]), str(connections), str(SECONDS), str(SIZE)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+            answers, seconds = done.stdout.split()
+            rates[name].append(int(answers) / float(seconds))
+        said = ", ".join(f"{name} {rates[name][-1]:7.0f}/s" for name in names)
+        print(f"  {connections} connections, one core, round {number + 1}: {said}")
+    os.sched_setaffinity(0, cores)
+    _say_ratios(f"{connections} connections, one core", rates)
+
+
+def _say_ratios(what: str, rates: dict[str, list[float]]) -> None:
+    ours, *others = rates
     for name in others:
         ratios = [mine / theirs for mine, theirs in zip(rates[ours], rates[name], strict=True)]
         low, high = min(ratios), max(ratios)
         print(
-            f"{connections} connections: {ours} / {name}: median ratio "
+            f"{what}: {ours} / {name}: median ratio "
             f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
         )
 
 
-def ours(handler: str, *settings: str) -> Contestant:
-    return lambda: servers.manycore(WORKERS, handler, *settings)
+def ours(handler: str, *settings: str, workers: int = WORKERS) -> Contestant:
+    return lambda: servers.manycore(workers, handler, *settings)
 
 
-def script(name: str) -> Contestant:
-    return lambda: servers.peer([sys.executable, str(HERE / name)], WORKERS)
+def script(name: str, workers: int = WORKERS) -> Contestant:
+    return lambda: servers.peer([sys.executable, str(HERE / name)], workers)
 
 
 def loops(rounds: int) -> None:
@@ -80,20 +109,27 @@ def loops(rounds: int) -> None:
 
 def greenlets(rounds: int) -> None:
     """A blocking handler in greenlets, beside gevent's StreamServer and an epoll loop in C."""
-    contestants = {"manycore greenlets": ours("handle", "--mode", "greenlets")}
+    compiler = shutil.which("cc")
+    if compiler is None or find_spec("gevent") is None:
+        print("greenlets: not compared, which needs gevent and a C compiler (cc)")
+        return
     with tempfile.TemporaryDirectory() as directory:
-        if find_spec("gevent") is None:
-            print("not compared with gevent, which is not installed")
-        else:
-            contestants["gevent"] = script("bare_gevent.py")
-        compiler = shutil.which("cc")
-        if compiler is None:
-            print("not compared with C: there is no compiler")
-        else:
-            program = str(Path(directory) / "bare_epoll")
-            subprocess.run([compiler, "-O2", "-o", program, str(HERE / "bare_epoll.c")], check=True)
-            contestants["C epoll"] = partial(servers.peer, [program], WORKERS)
-        contestants["manycore threads"] = ours("handle")
+        for name in ("bare_epoll", "ping"):
+            command = [compiler, "-O2", "-o", f"{directory}/{name}", str(HERE / f"{name}.c")]
+            subprocess.run(command, check=True)
+        epoll = [f"{directory}/bare_epoll"]
+        contestants = {
+            "manycore greenlets": ours("handle", "--mode", "greenlets", workers=1),
+            "gevent": script("bare_gevent.py", workers=1),
+            "C epoll": partial(servers.peer, epoll, 1),
+        }
+        compare_cores(f"{directory}/ping", 256, contestants, rounds)
+        contestants = {
+            "manycore greenlets": ours("handle", "--mode", "greenlets"),
+            "gevent": script("bare_gevent.py"),
+            "C epoll": partial(servers.peer, epoll, WORKERS),
+            "manycore threads": ours("handle"),
+        }
         compare(256, contestants, rounds)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from command import serve
 
@@ -44,3 +47,29 @@ def test_echo(tmp_path: Path) -> None:
         with served.connect() as client:
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["echo_asyncio.py:handle"],
+        ["echo_asyncio.py:Echo"],
+        ["echo_greenlets.py:handle", "--mode", "greenlets"],
+    ],
+)
+def test_echo_in_other_modes(arguments: list[str], tmp_path: Path) -> None:
+    """The examples of the page on modes are served by the command."""
+    with serve(*arguments, "-w", "1", log=tmp_path / "log", cwd=EXAMPLES) as served:
+        with served.connect() as client:
+            client.sendall(b"hello")
+            assert client.recv(100) == b"hello"
+
+
+def test_asgi(tmp_path: Path) -> None:
+    """An application answers over HTTP."""
+    arguments = ["hello_asgi.py:app", "--asgi", "-w", "1"]
+    with serve(*arguments, log=tmp_path / "log", cwd=EXAMPLES) as served:
+        connection = http.client.HTTPConnection(*served.address, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == f"hello from {served.workers()[0]}\n".encode()
+        connection.close()

@@ -118,7 +118,7 @@ def greenlets(rounds: int) -> None:
             command = [compiler, "-O2", "-o", f"{directory}/{name}", str(HERE / f"{name}.c")]
             subprocess.run(command, check=True)
         epoll = [f"{directory}/bare_epoll"]
-        contestants = {
+        contestants: dict[str, Contestant] = {
             "manycore greenlets": ours("handle", "--mode", "greenlets", workers=1),
             "gevent": script("bare_gevent.py", workers=1),
             "C epoll": partial(servers.peer, epoll, 1),

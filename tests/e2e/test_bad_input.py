@@ -22,7 +22,11 @@ from command import TARGETS, run, serve
         (["serve", "echo.py:handel"], 4, "did you mean 'handle'?"),
         (["serve", "echo.py"], 4, "it names no function"),
         (["serve", "echo.py:not_callable"], 4, "a int cannot be called"),
-        (["serve", "echo.py:coroutine"], 4, "it must be given 1 arguments, not a reader and a writer"),
+        (
+            ["serve", "echo.py:coroutine"],
+            4,
+            "it must be given 1 arguments, not a reader",
+        ),
         (["serve", "broken.py:handle"], 4, "RuntimeError: this module is broken on purpose"),
         (["check", "broken.py:handle"], 4, "broken.py:3"),
         (["serve", "echo.py:handle", "--bind", "nowhere"], 2, "--bind: 'nowhere' is no address"),

@@ -43,13 +43,14 @@ def raise_what_is_named(data: bytes) -> None:
             raise KeyboardInterrupt
 
 
-async def stubborn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def stubborn(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Never ends, and says when it is cancelled."""
     writer.write(b"%08d" % os.getpid())
     try:
         await asyncio.sleep(1000)
     finally:
-        print("cancelled", file=sys.stderr, flush=True)
+        sys.stderr.write("cancelled\n")
+        sys.stderr.flush()
 
 
 class Echo(asyncio.Protocol):
@@ -87,7 +88,7 @@ class Fails(Echo):
 class FailsAtOnce(asyncio.Protocol):
     """Cannot even begin."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, _transport: asyncio.BaseTransport) -> None:
         raise ValueError("not today")
 
 
@@ -123,7 +124,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["state"]["started"] = os.getpid()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        print("application stopped", file=sys.stderr, flush=True)
+        sys.stderr.write("application stopped\n")
+        sys.stderr.flush()
         await send({"type": "lifespan.shutdown.complete"})
     elif scope["type"] == "websocket":
         await receive()
@@ -146,7 +148,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": body})
 
 
-async def unready(scope: Any, receive: Any, send: Any) -> None:
+async def unready(_scope: Any, receive: Any, send: Any) -> None:
     """An ASGI application whose startup fails."""
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "no database"})

@@ -120,7 +120,7 @@ def test_applications() -> None:
 async def one(conn: Any) -> None: ...
 
 
-async def generator(reader: Any, writer: Any) -> Any:
+async def generator(_reader: Any, _writer: Any) -> Any:
     yield
 
 

@@ -323,7 +323,8 @@ CTRL_C = """
 
     def work(number):
         os.write(1, b"up %d\\n" % number)  # in one piece
-        time.sleep(60)
+        for _ in range(600):  # a signal just before one long sleep would be seen after it
+            time.sleep(0.1)
 
     processes = [Process(target=work, args=(n,), daemon=daemon, start_method={method!r})
                  for n, daemon in enumerate([False, False, True])]
@@ -336,10 +337,14 @@ BIRTHS = """
     import time
     from manycore import Process
 
+    def work():
+        for _ in range(600):  # a signal just before one long sleep would be seen after it
+            time.sleep(0.1)
+
     print("begin", flush=True)
     for number in range(20):
-        Process(target=time.sleep, args=(60,), start_method={method!r}).start()
-    time.sleep(60)
+        Process(target=work, start_method={method!r}).start()
+    work()
 """
 
 

@@ -94,8 +94,8 @@ class Channel(Proxy):
     def wait_beyond(self, number: int, timeout: float | None) -> bool:
         """Waits until there is a message after that of a number."""
 
-        def attempt(txn: Any, dead: frozenset[bytes]) -> bool | Blocked:
-            del dead
+        def attempt(txn: Any, dead: frozenset[bytes], me: str) -> bool | Blocked:
+            del dead, me
             return True if self.last_in(txn) > number else Blocked(_REASON)
 
         return wait(self, attempt, timeout) is True

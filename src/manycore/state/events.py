@@ -11,9 +11,10 @@ from threading import BrokenBarrierError
 from typing import Any, ClassVar, Final
 
 from . import identity
+from .acquirable import seconds
 from .encoding import dumps, loads
 from .gates import EVERYBODY, Blocked, Sleeper, refuse_in_transaction, ring, wait
-from .locks import Lock, RLock, seconds
+from .locks import Lock, RLock
 from .proxy import META, Facts, Proxy
 from .writing import Writing
 
@@ -76,8 +77,8 @@ class Event(Proxy):
         if is_set:
             return True
 
-        def attempt(txn: Any, dead: frozenset[bytes]) -> bool | Blocked:
-            del dead
+        def attempt(txn: Any, dead: frozenset[bytes], me: str) -> bool | Blocked:
+            del dead, me
             now, times = _EVENT.unpack(self._meta_in(txn))
             return True if now or times != before else Blocked(_REASON)
 
@@ -151,12 +152,12 @@ class Condition(Proxy):
             with writing.lock, writing as txn, txn:
                 self._meta_in(txn)
                 times = self._lock.release_all(txn)
-                sleeper.register(txn, _REASON)
+                sleeper.register(txn, Blocked(_REASON))
             try:
                 sleeper.sleep()
             finally:
                 with writing.lock, writing as txn, txn:
-                    notified = not sleeper.leave(txn)
+                    notified = sleeper.leave(txn)
                 self._lock.acquire_again(times)
         self._read_meta()
         return notified
@@ -292,7 +293,7 @@ class Barrier(Proxy):
             return place
         limit = seconds(self._timeout if timeout is None else timeout)
         try:
-            outcome = wait(self, lambda txn, dead: self._attempt(txn, dead, turn), limit)
+            outcome = wait(self, lambda txn, dead, _: self._attempt(txn, dead, turn), limit)
         except BaseException:
             self.abort()
             raise

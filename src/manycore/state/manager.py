@@ -13,11 +13,12 @@ from .channel import BUFFER, Channel
 from .encoding import encode_key
 from .events import Barrier, Condition, Event, action_bytes
 from .home import Durability
-from .locks import BoundedSemaphore, Lock, RLock, Semaphore
+from .locks import Lock, RLock
 from .mappings import DictProxy, Namespace, as_items
 from .mappings import prepare as prepare_items
 from .queues import JoinableQueue, PriorityQueue, Queue, SimpleQueue
 from .scalars import ArrayProxy, Counter, ValueProxy, array_of, value_bytes
+from .semaphores import BoundedSemaphore, Semaphore
 from .sequences import DequeProxy, ListProxy, as_index
 from .sequences import prepare as prepare_values
 from .sets import SetProxy

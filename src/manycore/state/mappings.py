@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
+import lmdb
+
 from .encoding import SHORT, decode_key, dumps, encode_key, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies, read_meta
 from .records import TAIL, expiry, is_expired, order, original, pack
@@ -75,15 +77,23 @@ class DictProxy(Proxy):
         name, exact = encode_key(key)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing.lock, writing as txn, txn:
-            if writing.short or len(data) > SMALL:
-                writing.need(len(data))
+        if len(data) <= SMALL:  # the short way
             record = self._items + name
-            old = txn.get(record)
-            if old is not None and not old[-1]:  # as usual: it is there, and nothing is special
-                txn.put(record, data + old[-TAIL:])
-            else:
-                put_item(writing, txn, self._number, name, data, exact)
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    if writing.has_room():
+                        old = txn.get(record)
+                        if old is not None and not old[-1]:  # it is there, and nothing is special
+                            txn.put(record, data + old[-TAIL:])
+                        else:
+                            put_item(writing, txn, self._number, name, data, exact)
+                        return
+            except lmdb.Error:
+                pass  # see below
+        with writing.lock, writing as txn, txn:
+            if len(data) > SMALL or writing.short:
+                writing.need(len(data))
+            put_item(writing, txn, self._number, name, data, exact)
 
     def __delitem__(self, key: Any) -> None:
         self._take(key)
@@ -339,7 +349,7 @@ def put_item(
     meta = read_meta(txn, number)
     count, timed = _COUNTS.unpack(meta)
     if old is None or is_expired(old, time.time()):
-        place = writing.order()
+        place = writing.order(txn)
     else:  # it keeps its place, and the key that it was first put with
         place, exact = order(old), original(old)
     if old is None:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from queue import Empty, Full
 from typing import Any, ClassVar, Final
 
+import lmdb
+
 from manycore.errors import StateError
 
 from . import identity
+from .acquirable import seconds
 from .encoding import loads
-from .gates import Blocked, anybody_waits, ring, wait
+from .gates import EVERYBODY, Blocked, anybody_waits, ring, wait
 from .heap import push, take
-from .locks import seconds
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .space import SMALL
 from .span import position_key
@@ -142,10 +144,23 @@ class Queue(Proxy):
         data = self._dumps(item)
         if self._maxsize > 0:
             limit = _limit(block, timeout)
-            if wait(self, lambda txn, _: self._try_put(txn, data), limit) is not True:
+            if wait(self, lambda txn, *_: self._try_put(txn, data), limit) is not True:
                 raise Full
             return
-        with self._store.writing.lock, self._store.writing as txn, txn:
+        writing = self._store.writing
+        if len(data) <= SMALL:  # the short way: nobody waits for it
+            meta = self._meta
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    counts = txn.get(meta)
+                    if counts is not None and not counts[-1] and writing.has_room():
+                        size, unfinished, taken, awaited = _COUNTS.unpack(counts)
+                        self._add(txn, size, data)
+                        txn.put(meta, _COUNTS.pack(size + 1, unfinished + 1, taken, awaited))
+                        return
+            except lmdb.Error:
+                pass  # see below
+        with writing.lock, writing as txn, txn:
             self._put(txn, data)
 
     def put_nowait(self, item: Any) -> None:
@@ -164,15 +179,21 @@ class Queue(Proxy):
         Raises:
             Empty: There was none.
         """
-        if not ack:  # as usual: there is an item, and nothing is special
-            with self._store.writing.lock, self._store.writing as txn, txn:
-                size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
-                if size and not taken and not awaited:
-                    data = self._take(txn, size)[1]
-                    txn.put(self._meta, _COUNTS.pack(size - 1, unfinished, 0, awaited))
-                    return loads(data)
+        if not ack:  # the short way: there is an item, none is on loan, and nobody waits
+            writing, meta = self._store.writing, self._meta
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    counts = txn.get(meta)
+                    if counts is not None and not counts[-1] and writing.has_room():
+                        size, unfinished, taken, awaited = _COUNTS.unpack(counts)
+                        if size and not taken:
+                            data = self._take(txn, size)[1]
+                            txn.put(meta, _COUNTS.pack(size - 1, unfinished, taken, awaited))
+                            return loads(data)
+            except lmdb.Error:
+                pass  # see below
         limit = _limit(block, timeout)
-        taken = wait(self, lambda txn, dead: self._try_get(txn, dead, ack=ack), limit)
+        taken = wait(self, lambda txn, dead, _: self._try_get(txn, dead, ack=ack), limit)
         if isinstance(taken, Blocked):
             raise Empty
         return Delivery(self, taken.key, taken.data) if ack else loads(taken.data)
@@ -204,10 +225,12 @@ class Queue(Proxy):
             False if the time was over first.
         """
 
-        def attempt(txn: Any, dead: frozenset[bytes]) -> bool | Blocked:
-            del dead
+        def attempt(txn: Any, dead: frozenset[bytes], me: str) -> bool | Blocked:
+            del dead, me
             counts = _COUNTS.unpack(self._meta_in(txn))
-            return self._blocked(txn, counts, _ALL_DONE) if counts[1] else True
+            if not counts[1]:
+                return True
+            return self._blocked(txn, counts, Blocked(_ALL_DONE))
 
         return wait(self, attempt, seconds(timeout)) is True
 
@@ -247,7 +270,7 @@ class Queue(Proxy):
     def _try_put(self, txn: Any, data: bytes) -> bool | Blocked:
         counts = _COUNTS.unpack(self._meta_in(txn))
         if counts[0] >= self._maxsize:
-            return self._blocked(txn, counts, _NOT_FULL)
+            return self._blocked(txn, counts, Blocked(_NOT_FULL, in_line=True))
         self._put(txn, data)
         return True
 
@@ -261,7 +284,9 @@ class Queue(Proxy):
         size, unfinished, taken, awaited = _COUNTS.unpack(meta)
         self._add(txn, size, data)
         if awaited:
-            self._save(txn, size + 1, unfinished + 1, taken, awaited, _NOT_EMPTY)
+            # room for more than one: who puts next may do so too
+            ended = _NOT_EMPTY + (_NOT_FULL if size + 1 < self._maxsize else b"")
+            self._save(txn, size + 1, unfinished + 1, taken, awaited, ended)
         else:
             txn.put(self._meta, _COUNTS.pack(size + 1, unfinished + 1, taken, awaited))
 
@@ -272,15 +297,16 @@ class Queue(Proxy):
             returned = self._return_items(txn, dead)
             size, taken = size + returned, taken - returned
         if not size:
-            return self._blocked(txn, counts, _NOT_EMPTY, self._takers(txn) if taken else ())
+            watched = self._takers(txn) if taken else ()
+            return self._blocked(txn, counts, Blocked(_NOT_EMPTY, watched, in_line=True))
         key, data = self._take(txn, size)
         if ack:
-            key = self._number + _TAKEN + self._store.writing.order() + key[ID_BYTES + 1 :]
+            key = self._number + _TAKEN + self._store.writing.order(txn) + key[ID_BYTES + 1 :]
             if len(data) > SMALL:
                 self._store.writing.need(len(data))
             txn.put(key, identity.mine() + data)
         if awaited:
-            # an item that came back may be one of several: the others may look too
+            # one of several: who waits next may take another
             ended = _NOT_FULL + (_NOT_EMPTY if size > 1 else b"")
             self._save(txn, size - 1, unfinished, taken + ack, awaited, ended)
         else:
@@ -299,21 +325,20 @@ class Queue(Proxy):
         """Writes the counts, and wakes those whose reason to wait has ended."""
         if awaited:
             for reason in ended:
-                ring(self, txn, bytes((reason,)))
+                most = EVERYBODY if reason == _ALL_DONE[0] else 1
+                ring(self, txn, bytes((reason,)), most)
             awaited = anybody_waits(self, txn)
         txn.put(self._meta, _COUNTS.pack(size, unfinished, taken, awaited))
 
-    def _blocked(
-        self, txn: Any, counts: tuple[Any, ...], reason: bytes, watched: tuple[bytes, ...] = ()
-    ) -> Blocked:
+    def _blocked(self, txn: Any, counts: tuple[Any, ...], blocked: Blocked) -> Blocked:
         """Says that somebody may be waiting from now on, so that the others look."""
         if not counts[3]:
             txn.put(self._meta, _COUNTS.pack(*counts[:3], True))
-        return Blocked(reason, watched)
+        return blocked
 
     def _add(self, txn: Any, size: int, data: bytes) -> None:
         del size
-        txn.put(self._items + self._store.writing.order(), data)
+        txn.put(self._items + self._store.writing.order(txn), data)
 
     def _take(self, txn: Any, size: int) -> tuple[bytes, bytes]:
         del size

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, ClassVar, Final, Self, overload
 
+import lmdb
+
 from .encoding import dumps, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies
 from .space import SMALL
@@ -25,12 +27,13 @@ _OVERHEAD: Final = 48  # bytes of a record besides its value
 class _Sequence(Proxy):
     """What lists and deques have in common."""
 
-    __slots__ = ("_end",)
+    __slots__ = ("_end", "_last")
     _noun: ClassVar[str] = "sequence"
 
     def _use(self, facts: Facts) -> None:
         del facts
         self._end = self._number + bytes((ITEMS[0] + 1,))
+        self._last = 0  # where this proxy appended last, as it is stored; 0: not yet
 
     @classmethod
     def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
@@ -85,6 +88,18 @@ class _Sequence(Proxy):
         """Adds an item at the end."""
         data = self._dumps(value)
         writing = self._store.writing
+        if self._last and len(data) <= SMALL:  # the short way: nobody else has been here
+            last, items = self._last, self._items
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    # there is no gap in a list: a last item, and none behind it
+                    if txn.get(items + POSITION.pack(last)) is not None and writing.has_room():
+                        place = items + POSITION.pack(last + 1)
+                        if txn.put(place, data, True, False):  # unless it is there
+                            self._last = last + 1
+                            return
+            except lmdb.Error:
+                pass  # see below
         with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
@@ -93,11 +108,11 @@ class _Sequence(Proxy):
                 cursor.prev()
             else:
                 cursor.last()
-            last = cursor.key()
-            if last.startswith(self._items):
-                end = last[ID_BYTES + 1 :]
-                txn.put(self._items + POSITION.pack(POSITION.unpack(end)[0] + 1), data)
-            elif last == self._meta:
+            last_key = cursor.key()
+            if last_key.startswith(self._items):
+                self._last = POSITION.unpack(last_key[ID_BYTES + 1 :])[0] + 1
+                txn.put(self._items + POSITION.pack(self._last), data)
+            elif last_key == self._meta:
                 txn.put(self._items + FIRST, data)
             else:
                 raise self._gone()

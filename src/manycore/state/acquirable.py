@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from . import identity
+from manycore.base import life
+
 from .proxy import Facts, Proxy
 
 REASON: Final = b"f"  # to wait for: it is free
@@ -50,7 +51,7 @@ class Acquirable(Proxy):
 
     def took_over(self, holder: bytes) -> None:
         """Notes that a holder has died."""
-        self._lost = identity.pid_of(holder)
+        self._lost = life.pid_of(holder)
         _log.warning("%s: taken over from process %d, which died", self._label(), self._lost)
 
 

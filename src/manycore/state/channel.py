@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from queue import Empty
 from typing import Any, ClassVar, Final
 
+from .bells import ring
 from .encoding import loads
-from .gates import Blocked, ring, wait
+from .gates import Blocked, wait
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .span import position_key
 from .writing import Writing

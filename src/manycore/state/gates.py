@@ -10,9 +10,10 @@ Rules:
    byte into each of their pipes. Transactions follow one another: a row is seen by whoever ends the
    reason after it was left, and who looks after that does not wait.
 4. Where one can go on at a time (`in_line`), one is woken, the one who has waited longest; it keeps
-   its place when somebody else was quicker. Each in the line watches the process before it, so that
-   a wake-up is not lost with who got it; whoever leaves the line, or comes back into it, knocks at
-   the next, which then looks whom to watch.
+   its place when somebody else was quicker, and is passed over while a signal (SIGSTOP) holds it.
+   Each in the line watches the process before it, so that a wake-up is not lost with who got it;
+   whoever leaves the line, or comes back into it, knocks at the next, which then looks again whom
+   to watch.
 5. A waiter also watches the processes that it waits for (pidfd): the kernel wakes it at their end.
    It looked at who they are in the same transaction, and any change of them removes its row.
 6. Whoever is killed in between leaves a byte, or a row, or a pipe too many: see 1. What belongs to
@@ -21,7 +22,6 @@ Rules:
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import select
@@ -31,12 +31,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from manycore.base import life
 from manycore.errors import StateError
 
-from . import identity
+from .bells import knock, ring_rows
 from .proxy import ROWS, Proxy
 
-EVERYBODY: Final = 1 << 62
 _MOST_BYTES: Final = 65_536  # what a pipe holds, man 7 pipe
 _numbers = itertools.count()
 
@@ -74,7 +74,7 @@ class Sleeper:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         # the clock is the machine's: every process reads the same (man 7 time_namespaces: but for
         # containers of its own, which do not share state)
-        self.name = f"{identity.name()}-{next(_numbers)}-{int(time.monotonic() * 1000)}"
+        self.name = f"{life.name()}-{next(_numbers)}-{int(time.monotonic() * 1000)}"
         self._path = os.path.join(proxy._store.home.gates, self.name)  # noqa: SLF001  # its own machinery
         self._fd = -1
         self._row = b""
@@ -130,7 +130,7 @@ class Sleeper:
         """Leaves though it may have been rung for: then it is the next one's turn."""
         if self.leave(txn):
             reason = self._row[: -len(self._place)]
-            ring_rows(self._proxy._store.home.gates, txn, reason, 1)  # noqa: SLF001
+            ring_rows(self._proxy._store.home.gates, txn, reason, 1, in_line=True)  # noqa: SLF001
 
     def _knock_next(self, txn: Any) -> None:
         """Lets the next in the line look again. Its row stays, so that this ends with it."""
@@ -146,9 +146,9 @@ class Sleeper:
         cursor = txn.cursor()
         cursor.set_range(self._row)
         while cursor.prev() and cursor.key().startswith(rows):
-            process = identity.parse_name(cursor.value().decode())
+            process = life.parse_name(cursor.value().decode())
             if process is not None and process not in self.dead:
-                return None if process == identity.mine() else process
+                return None if process == life.mine() else process
             row = cursor.key()
             txn.delete(row)
             cursor.set_range(self._row)
@@ -159,7 +159,7 @@ class Sleeper:
         processes: dict[int, bytes] = {}
         try:
             for process in watched:
-                fd = identity.watch(process)
+                fd = life.watch(process)
                 if fd is None:
                     self.dead.add(process)
                     return True
@@ -205,7 +205,7 @@ def wait(
     if not isinstance(outcome, Blocked):
         return outcome
     if timeout is not None and timeout <= 0:
-        dead = frozenset(one for one in outcome.watched if not identity.is_alive(one))
+        dead = frozenset(one for one in outcome.watched if not life.is_alive(one))
         if not dead:
             return outcome
         with writing.lock, writing as txn, txn:
@@ -238,96 +238,3 @@ def refuse_in_transaction(proxy: Proxy) -> None:
             "it would have to wait inside a transaction, where nobody else can write",
             "wait before the transaction, or not at all",
         )
-
-
-def ring(proxy: Proxy, txn: Any, reason: bytes, most: int = EVERYBODY) -> int:
-    """Wakes who waits for a reason, the longest first; within the transaction that ends it.
-
-    Returns:
-        How many were woken.
-    """
-    rows = proxy._number + ROWS + reason  # noqa: SLF001
-    cursor = txn.cursor()
-    if not cursor.set_range(rows) or not cursor.key().startswith(rows):
-        return 0
-    return len(ring_rows(proxy._store.home.gates, txn, rows, most))  # noqa: SLF001
-
-
-def ring_next(proxy: Proxy, txn: Any, reason: bytes, patience: float) -> str | None:
-    """Wakes who has waited longest, within the transaction that lets one of those who wait go on.
-
-    Args:
-        proxy: What is waited for.
-        txn: The transaction.
-        reason: What they wait for.
-        patience: Seconds after which who waits should not be passed over any more.
-
-    Returns:
-        The name of who was woken, if it has waited longer than that.
-    """
-    rows = proxy._number + ROWS + reason  # noqa: SLF001
-    cursor = txn.cursor()
-    if not cursor.set_range(rows) or not cursor.key().startswith(rows):
-        return None
-    woken = ring_rows(proxy._store.home.gates, txn, rows, 1)  # noqa: SLF001
-    if woken and time.monotonic() - int(woken[0].rpartition("-")[2]) / 1000 > patience:
-        return woken[0]
-    return None
-
-
-def anybody_waits(proxy: Proxy, txn: Any) -> bool:
-    """Whether there is a row, for any reason."""
-    rows = proxy._number + ROWS  # noqa: SLF001
-    cursor = txn.cursor()
-    return bool(cursor.set_range(rows)) and bool(cursor.key().startswith(rows))
-
-
-def ring_rows(gates: str, txn: Any, rows: bytes, most: int = EVERYBODY) -> list[str]:
-    """Wakes those whose rows begin so, and removes these; gives the names of the woken."""
-    woken: list[str] = []
-    cursor = txn.cursor()
-    found = cursor.set_range(rows)
-    while found and len(woken) < most and cursor.key().startswith(rows):
-        name = cursor.value().decode()
-        cursor.delete()
-        if knock(os.path.join(gates, name)):
-            woken.append(name)
-        found = bool(cursor.key())
-    return woken
-
-
-def knock(path: str) -> bool:
-    """Writes a byte into a pipe; False if nobody has it open, and then it goes."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno != errno.ENXIO:  # man 7 fifo: there is no reader
-            raise
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        return False
-    try:
-        with suppress(BlockingIOError):
-            os.write(fd, b".")
-    finally:
-        os.close(fd)
-    return True
-
-
-def waiting(proxy: Proxy) -> int:
-    """Counts the threads of living processes that wait for a container."""
-    rows = proxy._store.items(proxy._number + ROWS)  # noqa: SLF001
-    makers = (identity.parse_name(name.decode()) for _, name in rows)
-    return sum(maker is not None and identity.is_alive(maker) for maker in makers)
-
-
-def sweep_pipes(gates: str) -> None:
-    """Removes the pipes that processes left when they were killed."""
-    with suppress(FileNotFoundError), os.scandir(gates) as found:
-        for entry in found:
-            maker = identity.parse_name(entry.name)
-            if maker is None or not identity.is_alive(maker):
-                with suppress(FileNotFoundError):
-                    os.unlink(entry.path)

@@ -18,9 +18,11 @@ from typing import Any, ClassVar, Final
 
 import lmdb
 
-from . import identity
+from manycore.base import life
+
 from .acquirable import REASON, Acquirable, seconds
-from .gates import Blocked, ring_next, wait
+from .bells import ring_next
+from .gates import Blocked, wait
 from .proxy import META
 from .writing import Writing
 
@@ -43,7 +45,7 @@ class _Exclusive(Acquirable):
     def locked(self) -> bool:
         """Whether a process that lives holds it."""
         holder = self._read_meta()
-        return not holder.startswith(_FREE) and identity.is_alive(holder)
+        return not holder.startswith(_FREE) and life.is_alive(holder)
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "free"
@@ -52,10 +54,10 @@ class _Exclusive(Acquirable):
     def _is_free_for(self, holder: bytes, me: str, dead: frozenset[bytes]) -> bool | Blocked:
         """Whether a record lets somebody have the lock; else what that one waits for."""
         if not holder.startswith(_FREE):
-            process = holder[: identity.SIZE]
+            process = holder[: life.SIZE]
             return process in dead or Blocked(REASON, (process,), in_line=True)
         name = holder[len(_FREE) :].decode()
-        kept_for = identity.parse_name(name) if name not in {"", me} else None
+        kept_for = life.parse_name(name) if name not in {"", me} else None
         if kept_for is None or kept_for in dead:
             return True
         return Blocked(REASON, (kept_for,), in_line=True)
@@ -90,7 +92,7 @@ class Lock(_Exclusive):
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002, D102
         writing, meta = self._store.writing, self._meta
-        me = identity.mine()
+        me = life.mine()
         try:  # the short way: it is free
             with writing.lock, writing.begin(None, None, True) as txn:
                 if txn.get(meta) == _FREE and writing.has_room():
@@ -126,7 +128,7 @@ class Lock(_Exclusive):
         holder = self._meta_in(txn)
         free = self._is_free_for(holder, me, dead)
         if free is True:
-            txn.put(self._meta, identity.mine())
+            txn.put(self._meta, life.mine())
             self._lost = None
             if not holder.startswith(_FREE):
                 self.took_over(holder)
@@ -146,7 +148,7 @@ class Lock(_Exclusive):
 
     def is_mine(self, txn: Any) -> bool:
         """Whether this process holds it."""
-        held: bool = txn.get(self._meta) == identity.mine()
+        held: bool = txn.get(self._meta) == life.mine()
         return held
 
 
@@ -208,19 +210,19 @@ class RLock(_Exclusive):
         if free is True and not times:
             self._lost = None
             if not holder.startswith(_FREE):
-                self.took_over(holder[: identity.SIZE])
+                self.took_over(holder[: life.SIZE])
         return free
 
     def _times(self, txn: Any) -> int:
         holder = self._meta_in(txn)
-        if not holder.startswith(identity.mine()):
+        if not holder.startswith(life.mine()):
             return 0
-        thread, times = _OWNER.unpack_from(holder, identity.SIZE)
+        thread, times = _OWNER.unpack_from(holder, life.SIZE)
         return times if thread == threading.get_ident() else 0
 
     def _set(self, txn: Any, times: int) -> None:
         if times:
-            owner = identity.mine() + _OWNER.pack(threading.get_ident(), times)
+            owner = life.mine() + _OWNER.pack(threading.get_ident(), times)
             txn.put(self._meta, owner)
         else:
             self._free(txn)

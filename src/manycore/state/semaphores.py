@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from . import identity
+from manycore.base import life
+
 from .acquirable import REASON, Acquirable, seconds
-from .gates import Blocked, ring, wait
+from .bells import ring_in_line
+from .gates import Blocked, wait
 from .permits import Permits
 from .proxy import META
 from .writing import Writing
@@ -48,8 +50,8 @@ class Semaphore(Acquirable):
             raise ValueError("n must be one or more")
         with self._store.writing.lock, self._store.writing as txn, txn:
             permits = Permits.parse(self._meta_in(txn))
-            txn.put(self._meta, permits.release(identity.mine(), n).pack())
-            ring(self, txn, REASON, n)
+            txn.put(self._meta, permits.release(life.mine(), n).pack())
+            ring_in_line(self, txn, REASON, n)
         self._lost = None
 
     def get_value(self) -> int:
@@ -63,13 +65,13 @@ class Semaphore(Acquirable):
         del me
         before = Permits.parse(self._meta_in(txn))
         permits = before.without(dead)
-        after = permits.acquire(identity.mine())
+        after = permits.acquire(life.mine())
         if after is None:
             watched = tuple(process for process, _ in permits.held)
             return Blocked(REASON, watched, in_line=True)
         txn.put(self._meta, after.pack())
         if after.free:  # who waits next may have another
-            ring(self, txn, REASON, 1)
+            ring_in_line(self, txn, REASON)
         self._lost = None
         if permits is not before:
             self.took_over(next(process for process, _ in before.held if process in dead))

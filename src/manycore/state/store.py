@@ -34,9 +34,10 @@ import lmdb
 from manycore.errors import StateClosed
 
 from . import home as homes
+from .environment import Environment, NotNow, not_now
 from .home import Home
 from .space import Space
-from .writing import FORK_PATIENCE, READERS, Writing, translate
+from .writing import FORK_PATIENCE, Writing, translate
 
 _stores: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
@@ -80,9 +81,9 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._reading = threading.RLock()
-        self._environment = _Environment(home)
+        self._environment = Environment(home)
         self.writing = Writing(home, self._environment.space, _Opener(self))
-        self._begin: Callable[..., Any] = _not_now
+        self._begin: Callable[..., Any] = not_now
         self._quiet = False
         self._end = weakref.finalize(self, self._environment.end)
         _stores[home.path] = self
@@ -95,7 +96,7 @@ class Store:
             return record
         try:
             value: bytes | None = self._begin().get(key)  # no lock: see `before_fork`
-        except (_NotNow, lmdb.Error):
+        except (NotNow, lmdb.Error):
             return self._get_again(key)
         return value
 
@@ -161,7 +162,7 @@ class Store:
         """Begins to read, though the environment may not be open, or its table be full."""
         try:
             return self._begin()
-        except _NotNow:
+        except NotNow:
             return self.open_and_begin()
         except lmdb.ReadersFullError:
             self._environment.forget_dead_readers()
@@ -179,7 +180,7 @@ class Store:
         """
         self._reading.acquire()
         if self._environment.env is not None and self._begin is self._environment.begin:
-            self._begin = _not_now
+            self._begin = not_now
             deadline = time.monotonic() + FORK_PATIENCE
             self._quiet = _nobody_runs(_GET)
             while not self._quiet and time.monotonic() < deadline:
@@ -191,7 +192,7 @@ class Store:
 
     def after_fork_in_parent(self) -> None:
         """Lets them in again."""
-        if self._environment.env is not None and self._begin is _not_now:
+        if self._environment.env is not None and self._begin is not_now:
             self._environment.let_go_of_spare()
             self._begin = self._environment.begin
         self._reading.release()
@@ -210,16 +211,7 @@ class Store:
         if closed or not quiet:
             self._begin = self.writing.begin = _Refusal(self.home, parent_was_busy=not closed)
         else:
-            self._begin = _not_now
-
-
-class _NotNow(Exception):  # noqa: N818  # no error: it never leaves this module
-    """The environment is not open, or a fork is under way: there is a longer way."""
-
-
-def _not_now(*_: Any) -> NoReturn:
-    """Stands for the `begin` of who reads without a lock, while that will not do."""
-    raise _NotNow
+            self._begin = not_now
 
 
 _GET: Final = Store.get.__code__
@@ -265,96 +257,6 @@ class _Refusal:
                 "fork at another time, or make shorter transactions",
             )
         raise StateClosed(self._home.path, "the manager is closed", "make another one")
-
-
-_abandoned: Final[list[Any]] = []  # environments that this process must never close
-
-
-class _Environment:
-    """What of a store must end, though nobody may remember the store."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._pid = os.getpid()
-        self._made_here = home.private and f"-{self._pid}-" in os.path.basename(home.path)
-        self._held = -1
-        self._spare: Any = None
-        self.env: Any = None
-        self.begin: Callable[..., Any] = _not_now
-        self.space = Space(home)
-
-    def start(self) -> None:
-        home = self._home
-        self._held = homes.hold(home)
-        try:
-            fast = home.durability == "process"
-            self.env = lmdb.open(
-                home.path,
-                map_size=home.map_size,
-                sync=not fast,
-                metasync=not fast,
-                writemap=fast,
-                mode=0o700,
-                max_readers=READERS,
-                max_spare_txns=1,  # keeps its slot in the table of readers; see `keep_spare`
-                lib_version=0,
-            )
-            self.env.reader_check()
-            self.begin = self.env.begin
-            self.space.start(self.env)
-        except BaseException as error:
-            os.close(self._held)
-            self._held = -1
-            if isinstance(error, lmdb.Error):
-                raise translate(error, home) from error
-            raise
-
-    def forget_dead_readers(self) -> None:
-        self.env.reader_check()
-
-    def keep_spare(self) -> None:
-        """Takes the transaction that is kept for the next reader, before a fork.
-
-        Its slot in the table of readers is the parent's, and a child that closes what it inherited
-        would clear it. In a child the object of a transaction lets its slot alone.
-        """
-        with suppress(lmdb.Error):  # the table is full: then there is none
-            self._spare = self.begin()
-
-    def let_go_of_spare(self) -> None:
-        """Gives it back after the fork."""
-        self._spare = None
-
-    def leave_to_parent(self) -> None:
-        """Closes what a fork copied. LMDB's locks are not inherited: the parent keeps its own."""
-        self._spare = None
-        self._stop()
-
-    def abandon(self) -> None:
-        """Leaves alone what a fork copied in the middle of a transaction; it stays mapped."""
-        if self.env is not None:
-            _abandoned.append(self.env)
-        self._spare = self.env = None
-        self.begin = _not_now
-        self._held = -1
-
-    def end(self) -> None:
-        """Lets go of everything, and removes the directory if it is this process's own."""
-        if self._pid != os.getpid() and self.env is None and self._held < 0:
-            return
-        self._stop()
-        if self._made_here and self._pid == os.getpid():
-            homes.remove(self._home.path)
-
-    def _stop(self) -> None:
-        env, self.env = self.env, None
-        self.begin = _not_now
-        self.space.stop()
-        if env is not None:
-            env.close()
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
 
 
 @contextmanager

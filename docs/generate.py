@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manycore.settings import key, table, variable
+from manycore.settings import key, shown, table, variable
 
 SETTINGS = Path(__file__).parent / "settings.md"
 
@@ -31,11 +31,11 @@ def settings_page() -> str:
             lines.append(f"## {topic}\n")
         lines.append(f"### `{key(name)}`\n")
         lines.append(f"{setting.text}\n")
-        flags = ", ".join(f"`{flag} {setting.metavar}`" for flag in setting.flags)
+        flags = ", ".join(f"`{f'{flag} {setting.metavar}'.rstrip()}`" for flag in setting.flags)
         lines.append(f"- flag: {flags}")
         lines.append(f"- variable: `{variable(name)}`")
         lines.append(f"- argument: `{name}`")
-        lines.append(f"- default: `{setting.default}`\n")
+        lines.append(f"- default: `{shown(setting.default)}`\n")
     return "\n".join(lines)
 
 

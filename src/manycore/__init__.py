@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .errors import BindError as BindError
     from .errors import BootError as BootError
     from .errors import ManycoreError as ManycoreError
+    from .errors import MissingExtra as MissingExtra
     from .errors import RemoteError as RemoteError
     from .errors import SendError as SendError
     from .errors import SettingsError as SettingsError
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from .process.process import Process as Process
     from .server.server import Server as Server
     from .server.server import serve as serve
+    from .server.sleeping import sleep as sleep
     from .server.statistics import ServerStatistics as ServerStatistics
     from .server.statistics import WorkerStatistics as WorkerStatistics
     from .state.manager import Manager as Manager
@@ -91,6 +93,7 @@ _HOMES = {
     "Lock": ".process.context",
     "Manager": ".state.manager",
     "ManycoreError": ".errors",
+    "MissingExtra": ".errors",
     "Pipe": ".process.context",
     "Pool": ".pool.classic",
     "Process": ".process.process",
@@ -139,6 +142,7 @@ _HOMES = {
     "set_executable": "multiprocessing",
     "set_forkserver_preload": ".process.context",
     "set_start_method": ".process.context",
+    "sleep": ".server.sleeping",
     "tree": ".base.tree",
 }
 
@@ -157,6 +161,7 @@ __all__ = [
     "Lock",
     "Manager",
     "ManycoreError",
+    "MissingExtra",
     "Pipe",
     "Pool",
     "Process",
@@ -205,6 +210,7 @@ __all__ = [
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "sleep",
     "tree",
 ]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from manycore.settings import table, variable
+from manycore.settings import shown, table, variable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,13 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def settings_options(command: F) -> F:
     """Gives a command a flag for every setting, and `--config`."""
     for name, setting in reversed(table().items()):
-        command = click.option(
-            *setting.flags,
-            name,
-            metavar=setting.metavar,
-            multiple=setting.many,
-            help=setting.text,
-        )(command)
+        if setting.switch:
+            form: dict[str, Any] = {"is_flag": True, "default": None}
+        else:
+            form = {"metavar": setting.metavar, "multiple": setting.many}
+        command = click.option(*setting.flags, name, help=setting.text, **form)(command)
     return click.option(
         "-c",
         "--config",
@@ -36,8 +34,8 @@ def write_settings(formatter: click.HelpFormatter) -> None:
     """Writes the settings into a help page, a heading a topic."""
     by_topic: dict[str, list[tuple[str, str]]] = {}
     for name, setting in table().items():
-        default = f"[{variable(name)}; default: {setting.default}]"
-        term = f"{', '.join(setting.flags)} {setting.metavar}"
+        default = f"[{variable(name)}; default: {shown(setting.default)}]"
+        term = f"{', '.join(setting.flags)} {setting.metavar}".rstrip()
         by_topic.setdefault(setting.topic, []).append((term, f"{setting.text} {default}"))
     for topic, rows in by_topic.items():
         with formatter.section(topic):

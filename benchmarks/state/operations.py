@@ -28,11 +28,20 @@ def main() -> None:
     with manycore.Manager() as manager:
         box, items, jobs = manager.dict(key=0), manager.list(), manager.Queue()
         lock, hits = manager.Lock(), manager.counter()
+
+        def put_and_get() -> None:
+            jobs.put(5)
+            jobs.get()
+
+        def take_and_release() -> None:
+            lock.acquire()
+            lock.release()
+
         measure("dict get", lambda: box["key"])
         measure("dict set", lambda: box.__setitem__("key", 5))
         measure("list append", lambda: items.append(5))
-        measure("queue put+get", lambda: (jobs.put(5), jobs.get()))
-        measure("lock acquire+release", lambda: (lock.acquire(), lock.release()))
+        measure("queue put+get", put_and_get)
+        measure("lock acquire+release", take_and_release)
         measure("counter add", hits.add)
 
 

@@ -3,8 +3,9 @@
     python benchmarks/state/torture.py             # 500 kills, a minute
     python benchmarks/state/torture.py --kills 50
 
-Workers do four things at random: move amounts between accounts in a transaction, count, pass items
-through queues with acknowledgement, and work under a lock. One of them is killed every few
+Workers do six things at random: move amounts between accounts in a transaction, count, pass items
+through queues with acknowledgement, work under a lock, append to a list and take from it, and share
+the permits of a semaphore, and mostly wait for one another. One of them is killed every few
 milliseconds and another takes its place. Each writes what it knows to be committed into a file of
 its own, so that losses show. At the end everything is added up, and the file is verified page by
 page.
@@ -21,6 +22,8 @@ import struct
 import sys
 import tempfile
 import time
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +44,16 @@ class Ledger:
         os.pwrite(self._fd, struct.pack("QQ", counted, acknowledged), 0)
 
 
-def work(manager: Any, ledger: Ledger, seed: int) -> None:  # noqa: C901  # four things to do
+def work(manager: Any, ledger: Ledger, seed: int) -> None:  # noqa: C901, PLR0912, PLR0915  # six things to do
     chance = random.Random(seed)
     accounts, hits = manager.dict("accounts"), manager.counter("hits")
     jobs, done = manager.Queue("jobs"), manager.set("done")
     lock, inside = manager.Lock("lock"), manager.Value("i", 0, name="inside")
-    waits = manager.list("waits")
+    waits, things = manager.list("waits"), manager.list("things")
+    seats = manager.Semaphore("seats", 2)
     counted = acknowledged = 0
     while True:
-        match chance.randrange(4):
+        match chance.randrange(6):
             case 0:
                 one, two = chance.sample(range(ACCOUNTS), 2)
                 with manager.transaction():
@@ -70,6 +74,22 @@ def work(manager: Any, ledger: Ledger, seed: int) -> None:  # noqa: C901  # four
                     loan.ack()
                 acknowledged += 1
                 ledger.write(counted, acknowledged)
+            case 3:
+                for thing in range(chance.randrange(4)):
+                    things.append(thing)
+                if len(things) > 100:
+                    things.pop(chance.randrange(50))
+            case 4:
+                begun = time.monotonic()
+                if not seats.acquire(timeout=30.0):
+                    waits.append(("stuck at the seats", os.getpid()))
+                    continue
+                waited = time.monotonic() - begun
+                if waited > LIMIT:
+                    waits.append(("long at the seats", waited))
+                if chance.random() < 0.3:
+                    time.sleep(chance.random() * 0.002)
+                seats.release()
             case _:
                 begun = time.monotonic()
                 if not lock.acquire(timeout=30.0):
@@ -92,6 +112,8 @@ def start(manager: Any, directory: Path, number: int) -> int:
     if pid == 0:
         try:
             work(manager, Ledger(directory / f"ledger-{number}"), number)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     return pid
@@ -107,6 +129,7 @@ def torture(path: str, directory: Path, kills: int, items: int, seed: int) -> li
     for _ in range(WORKERS):
         workers.append(start(manager, directory, number))
         number += 1
+    problems: list[str] = []
     begun = time.monotonic()
     while killed < kills:
         for _ in range(min(items - produced, 40)):
@@ -117,19 +140,25 @@ def torture(path: str, directory: Path, kills: int, items: int, seed: int) -> li
         os.kill(workers[victim], signal.SIGKILL)
         _, status = os.waitpid(workers[victim], 0)
         if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
-            return [f"a worker ended by itself: {status}"]
+            problems = [f"a worker ended by itself: {status}"]
+            break
         killed += 1
         workers[victim] = start(manager, directory, number)
         number += 1
-    lock = manager.Lock("lock")
+    lock, seats = manager.Lock("lock"), manager.Semaphore("seats", 2)
     for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        with suppress(ProcessLookupError, ChildProcessError):  # unless it ended by itself
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
     asked = time.monotonic()
     taken = lock.acquire(timeout=30.0)
     final_wait = time.monotonic() - asked
     print(f"{killed + WORKERS} kills in {time.monotonic() - begun:.1f} s; {number} workers lived")
-    problems = add_up(manager, directory, number, produced)
+    problems += add_up(manager, directory, number, produced)
+    if not (seats.acquire(timeout=LIMIT) and seats.acquire(timeout=LIMIT)):
+        problems.append("permits are lost")
+    if seats.acquire(timeout=0.0):
+        problems.append("permits were made up")
     if not taken or final_wait > LIMIT:
         problems.append(f"the last lock took {final_wait:.2f} s")
     print(f"the lock of the last dead holder was free after {final_wait * 1000:.1f} ms")

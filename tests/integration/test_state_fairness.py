@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -42,7 +43,7 @@ def after_sleeping(act: Callable[[], Any]) -> None:
         act()
         return result
 
-    gates.Sleeper.sleep = sleep_and_act  # type: ignore[method-assign]  # in a child that ends soon
+    gates.Sleeper.sleep = sleep_and_act  # type: ignore[assignment,method-assign]  # in a child that ends soon
 
 
 def kill_oneself() -> None:
@@ -55,13 +56,17 @@ def switches(child: Child) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt"))
 
 
+def is_longer(proxy: Any, there: int) -> bool:
+    return waiting(proxy) > there
+
+
 def line_up(start: Start, proxy: Any, *functions: Callable[[], Any]) -> list[Child]:
     """Starts processes that wait one behind the other."""
     found = []
     for function in functions:
         there = waiting(proxy)
         found.append(start(function))
-        eventually(lambda there=there: waiting(proxy) == there + 1)
+        eventually(partial(is_longer, proxy, there))
     eventually(lambda: all(is_sleeping(child.pid) for child in found))
     return found
 

@@ -633,3 +633,26 @@ def test_it_forgets_readers_that_were_killed(manager: Manager, start: Start) -> 
     for turn in range(60):
         box.update(dict.fromkeys(range(2000), f"{turn}" * 50))
     assert manager.statistics().file_bytes < 8 << 20
+
+
+def test_a_transaction_of_many_operations_takes_the_room_that_it_needs() -> None:
+    """What is asked of the filesystem follows what is put, not how many operations there are."""
+    with Manager() as manager:
+        jobs = manager.Queue()
+        with manager.transaction():
+            for number in range(5000):
+                jobs.put(number)
+        assert jobs.qsize() == 5000
+        assert os.stat(os.path.join(manager.path, "data.mdb")).st_blocks * 512 < 32 << 20
+
+
+def test_a_directory_that_was_copied_without_what_is_empty_opens(tmp_path: Path) -> None:
+    """Copying may leave out empty files and directories; nothing that counts is in them."""
+    path = str(tmp_path / "state")
+    with Manager(path) as manager:
+        manager.dict("d")["a"] = 1
+    os.unlink(os.path.join(path, "held"))
+    os.rmdir(os.path.join(path, "gates"))
+    with Manager(path) as manager:
+        assert manager.dict("d")["a"] == 1
+        assert manager.Lock("gate").acquire(timeout=1.0)

@@ -398,6 +398,7 @@ def test_a_stopped_process_holds_up_only_who_needs_it(manager: Manager, start: S
     stopped, other = start(take), start(take)
     eventually(lambda: waiting(lock) == 2)
     stopped.signal(signal.SIGSTOP)
+    os.waitpid(stopped.pid, os.WUNTRACED)
     lock.release()
     other.join()
     stopped.signal(signal.SIGCONT)

@@ -99,8 +99,10 @@ def knock(path: str) -> bool:
             os.unlink(path)
         return False
     try:
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # it is full: that will do
             os.write(fd, b".")
+    except BrokenPipeError:  # killed since
+        return False
     finally:
         os.close(fd)
     return True

@@ -93,6 +93,7 @@ def open_lasting(path: str, max_size: int | None, durability: Durability | None)
             raise StateRefused(path, "it holds files that manycore did not make", "give another")
         return _furnish(path, private=False, durability=durability or "process", max_size=max_size)
     home = attach(path)
+    _prepare(path)
     if durability not in {None, home.durability}:
         raise StateError(
             path, f"it was made with durability={home.durability!r}", "open it with the same"
@@ -217,9 +218,7 @@ def _choose_place(max_size: int | None) -> str:
 
 def _furnish(path: str, *, private: bool, durability: Durability, max_size: int | None) -> Home:
     os.chmod(path, 0o700)
-    with suppress(FileExistsError):
-        os.mkdir(os.path.join(path, "gates"), 0o700)
-    os.close(os.open(os.path.join(path, _HELD), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    _prepare(path)
     room = os.statvfs(path)
     whole = min(room.f_blocks * room.f_frsize, LARGEST_MAP)
     size = max_size if max_size is not None else max(whole, SMALLEST_SIZE)
@@ -239,6 +238,14 @@ def _furnish(path: str, *, private: bool, durability: Durability, max_size: int 
         os.unlink(written)
     _write_boot(home)
     return home
+
+
+def _prepare(path: str) -> None:
+    """Makes what is empty when nobody is there, and so gets lost when a directory is copied."""
+    with suppress(FileExistsError):
+        os.mkdir(os.path.join(path, "gates"), 0o700)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(os.path.join(path, _HELD), flags, 0o600))
 
 
 def _privately(path: str, flags: int) -> int:

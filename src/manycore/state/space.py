@@ -7,6 +7,7 @@ transaction can reach. How far it can reach is estimated from above:
 
 * an operation touches a few records, and each of them a path from the root with its splits;
 * records that are put in bulk take at most 2.2 times their bytes, and copies of what they touch;
+* a transaction of many operations copies each page that was there before at most once;
 * the list of free pages that a commit writes is at most 1/512 of the file, and may be copied.
 
 LMDB copies pages and never overwrites what a reader can see, so even removing needs some room: the
@@ -28,8 +29,10 @@ _OPERATION: Final = 256 << 10  # bytes: 64 pages, 4 records with a path and its 
 _PUT: Final = 64 << 10  # bytes: what an operation's small records may add to what is there
 _LEAST: Final = 128 << 10  # bytes that removing something needs
 _METADATA: Final = 64 << 10  # bytes of a file's blocks that may be the filesystem's own
+_MUCH: Final = 4 << 20  # bytes: above this, an estimate is worth another look
 _SLACK: Final = 1 << 20  # bytes that stay ready for the list of free pages
 _SLACK_SHARE: Final = 64  # and this part of the file
+_OVERHEAD: Final = 64  # bytes of a record besides its key and value
 SMALL: Final = 16 << 10  # bytes of records that an operation's room covers without being asked
 _GROWTH: Final = 8  # the file is extended by an eighth at a time
 _LEAST_STEP: Final = 1 << 20  # bytes
@@ -55,6 +58,8 @@ class Space:
         self._watched = home.durability == "process"  # else it is written by `write`, which fails
         self._reserved = 0  # bytes that the filesystem has promised
         self.spent = 0  # bytes that the open transaction may use beyond its first operation
+        self._put = 0  # bytes that its records may take; `spent` has them too
+        self._there = 0  # bytes of all pages when it began
         self._low = -1  # when the last used page is beyond this one, there is not much left
         self._fd = -1
         self._map: mmap.mmap | None = None
@@ -100,6 +105,19 @@ class Space:
         """
         return self._ask(txn)
 
+    def begin_group(self, txn: Any) -> None:
+        """Begins to count what many operations put."""
+        self._put = 0
+        self._there = self._pages(txn)
+
+    def end_group(self) -> None:
+        """Ends that."""
+        self._there = 0
+
+    def count(self, size: int) -> None:
+        """Counts a record of one of these operations."""
+        self._put += (size << 1) + (size >> 2) + _OVERHEAD
+
     def more(self, txn: Any) -> bool:
         """Counts another operation of the same transaction; as `begin`."""
         self.spent += _OPERATION
@@ -112,11 +130,12 @@ class Space:
             StateFull: When `max_size` or the filesystem does not let the file grow.
         """
         self.spent += (size << 1) + (size >> 2)
+        self._put += (size << 1) + (size >> 2)
         self._ask(txn, size)
 
     def _ask(self, txn: Any, size: int | None = None) -> bool:
         used = self.used()
-        wanted = used + _OPERATION + self.spent + _slack(used)
+        wanted = used + _OPERATION + self._reach() + _slack(used)
         if wanted <= self._reserved:
             return True
         self._env.reader_check()  # pages that only the dead could see can be used again
@@ -133,16 +152,25 @@ class Space:
         ceiling = self._home.map_size
         if not self._extend(ceiling):
             return self._refuse(used, size)
-        stat = txn.stat()
-        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         limit = self._home.max_size or ceiling - self._home.map_size // 8
-        if pages * self._page + self.spent + _PUT <= limit:
+        if self._pages(txn) + self._reach() + _PUT <= limit:
             return True
         if size is None:
             return False
         raise StateFull(
             self._home.path, f"max_size={limit} is reached", "remove something, or allow more"
         )
+
+    def _reach(self) -> int:
+        """Gives how many bytes the open transaction may use beyond its first operation."""
+        if self.spent <= _MUCH or not self._there:
+            return self.spent
+        return min(self.spent, self._there + self._put + _MUCH)
+
+    def _pages(self, txn: Any) -> int:
+        stat = txn.stat()
+        pages: int = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * self._page
 
     def _refuse(self, used: int, size: int | None) -> bool:
         """The filesystem is full: what is promised already may do to remove things."""

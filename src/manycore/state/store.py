@@ -111,6 +111,8 @@ class Store:
             txn = self._begin_patiently()
             try:
                 yield txn
+            except lmdb.Error as error:
+                raise translate(error, self.home) from error
             finally:
                 txn.abort()
 

@@ -132,16 +132,18 @@ class Writing:
     def group(self) -> None:
         """Makes all that this thread writes from now on one transaction; `lock` is held."""
         self._group = self.__enter__()
-        self._joined = _Joined(self._group)
+        self._space.begin_group(self._group)
+        self._joined = _Joined(self._group, self._space)
         self._begin_alone, self.begin = self.begin, self._begin_joined
         self.owner = get_ident()
         self.grouped = True
 
     def ungroup(self, *, keep: bool) -> None:
         """Ends what `group` began, if that was not ended yet."""
-        if self.grouped and self.begin == self._begin_joined:  # else it was closed in the meantime
+        if self.begin == self._begin_joined:  # else it was closed in the meantime
             self.begin = self._begin_alone
         self.grouped = False
+        self._space.end_group()
         txn, self._group, self._joined = self._group, None, None
         doomed, self._doomed = self._doomed, None
         try:
@@ -178,10 +180,12 @@ class Writing:
         self.short = not self._space.more(self._group)
         return self._joined
 
-    def _begin_joined(self, *_: Any) -> _Joined:
+    def _begin_joined(self, *arguments: Any) -> Any:
         """Begins an operation in the short way within the thread's block."""
-        joined: _Joined = self._join()
-        return joined
+        if not self.grouped:  # an exception came between two instructions of the block's ends
+            self.begin = self._begin_alone
+            return self.begin(*arguments)
+        return self._join()
 
     def _begin_again(self, error: lmdb.Error) -> Any:
         """Undoes what an interrupted block of this thread left, unless it is under way."""
@@ -205,11 +209,18 @@ class Writing:
 class _Joined:
     """The transaction of a `transaction` block, for the operations in it: none of them ends it."""
 
-    __slots__ = ("cursor", "delete", "get", "id", "pop", "put", "stat")
+    __slots__ = ("_count", "_put", "cursor", "delete", "get", "id", "pop", "stat")
 
-    def __init__(self, txn: Any) -> None:
-        for name in self.__slots__:
+    def __init__(self, txn: Any, space: Space) -> None:
+        for name in self.__slots__[2:]:
             setattr(self, name, getattr(txn, name))
+        self._put = txn.put
+        self._count = space.count
+
+    def put(self, key: bytes, value: bytes, *arguments: bool) -> bool:
+        self._count(len(key) + len(value))
+        written: bool = self._put(key, value, *arguments)
+        return written
 
     def __enter__(self) -> _Joined:  # noqa: PYI034
         return self
@@ -247,7 +258,12 @@ def translate(error: lmdb.Error, home: Home) -> Exception:  # noqa: PLR0911  # a
             )
         case lmdb.DiskError():
             return StateFull(home.path, "the disk is full", "free some room on it")
-        case lmdb.CorruptedError() | lmdb.PageNotFoundError() | lmdb.PanicError():
+        case (
+            lmdb.CorruptedError()
+            | lmdb.PageNotFoundError()
+            | lmdb.PanicError()
+            | lmdb.InvalidError()
+        ):
             return StateDamaged(home.path, f"the file is not whole ({error})", "restore it")
         case lmdb.ReadersFullError():
             return StateError(home.path, f"{READERS} readers are at work", "use fewer processes")

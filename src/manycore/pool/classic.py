@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from .executor import start_engine
 from .future import Future
-from .jobs import MapFuture, Results, start_map, wait_for_all
+from .jobs import MapFuture, start_map
 from .limits import Limits, limits_of
+from .results import Results, wait_for_all
 
 
 class Pool:

@@ -10,10 +10,10 @@ from typing import Any
 
 from manycore.base.cpus import cpu_count
 
-from .dispatcher import Engine
+from .engine import Engine
 from .future import Future
-from .jobs import Results
 from .limits import NO_LIMITS, Limits, limits_of
+from .results import Results
 
 
 class Executor(_base.Executor):
@@ -83,10 +83,11 @@ class Executor(_base.Executor):
         limits = self._limits
         if limits is not NO_LIMITS:
             future.limits = limits
-        if engine.closed:
+        queue = engine.queue
+        if queue.closed:
             self._check_open()
-        engine.queue.waiting.append(future)
-        if engine.sleeping:
+        queue.waiting.append(future)
+        if engine.bell.wanted:
             engine.wake()
         return future
 

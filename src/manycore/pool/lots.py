@@ -141,9 +141,11 @@ class TaskQueue:
     Attributes:
         waiting: Futures and spans.
         lock: Held while futures change from waiting to sent, or to cancelled.
+        closed: Whether nothing more is to be added.
     """
 
     def __init__(self) -> None:
+        self.closed = False
         self.waiting: deque[Any] = deque()
         self.lock = threading.Lock()
 
@@ -217,6 +219,30 @@ class TaskQueue:
         while self.waiting:
             found.append(self.waiting.popleft())
         return found
+
+    def cancel_all(self) -> None:
+        """Ends all that waits."""
+        for entry in self.drain():
+            if type(entry) is Span:
+                entry.cancel()
+            else:
+                entry.end_cancelled()
+
+    def cancel_spans(self) -> None:
+        """Ends the maps that wait."""
+        for entry in self.drain():
+            if type(entry) is Span:
+                entry.cancel()
+            else:
+                self.waiting.append(entry)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Ends all that waits with an error."""
+        for entry in self.drain():
+            if type(entry) is Span:
+                entry.deliver([Failed(error)] * len(entry), deque(), failed=True)
+            elif not entry.done():
+                finish([entry], [Failed(error)])
 
 
 def name_of(function: Any) -> str:

@@ -92,6 +92,16 @@ class Desk:
         self.messages.append(lot.key)
         return Batch(batch.first, lot)
 
+    def cut(self, count: int) -> Any:
+        """Keeps so many tasks of the newest batch; gives the others, or None."""
+        batch = self.batches[-1]
+        if count >= len(batch.lot):
+            return None
+        rest = batch.lot[count:]
+        batch.lot = batch.lot[:count]
+        self.next = batch.end
+        return rest
+
     def done(self, count: int) -> list[Any]:
         """Gives the tasks that were done, up to a count of its tasks, in order."""
         finished = []

@@ -17,17 +17,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from manycore.base import passing
 from manycore.base.failures import Failure
+from manycore.base.segments import Segments
 from manycore.errors import TaskTimeout
 
-from . import actions, events, parcels
+from . import actions, events, wire
 from .bell import Bell
+from .freight import Parcel
+from .functions import Functions
 from .future import Failed, Future
 from .handle import WorkerHandle
 from .lots import TaskQueue
-from .parcels import Functions
 from .rules import Schedule
+from .shared import Shelf
 
 _READ: Final = select.EPOLLIN
 
@@ -47,6 +49,7 @@ class Dispatcher:
         requests: What other threads want it to do.
         broken: What keeps workers from beginning.
         over: Set when all workers have ended.
+        shelf: What workers keep.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Dispatcher:
         queue: TaskQueue,
         bell: Bell,
         schedule: Schedule,
-        hire: Callable[[int, Functions], WorkerHandle],
+        hire: Callable[[int, Functions, Segments], WorkerHandle],
         memory_per_worker: int | None,
     ) -> None:
         self.handles: dict[int, WorkerHandle] = {}
@@ -66,7 +69,9 @@ class Dispatcher:
         self._schedule = schedule
         self._hire = hire
         self._memory_per_worker = memory_per_worker
-        self._functions = Functions()
+        self.shelf = Shelf()
+        self._functions = Functions(self.shelf)
+        self._segments = Segments("tasks")
         self._events: deque[events.Event] = deque()
         self._boot_error: BaseException | None = None
         self._stopping = False
@@ -150,6 +155,8 @@ class Dispatcher:
                 self._receive(self.handles[worker])
         while self.requests:
             self.requests.popleft()()
+        if self.shelf.gone or self._functions.gone:
+            self._forget()
         for worker in died:
             self._bury(worker)
         self._settle()
@@ -157,6 +164,14 @@ class Dispatcher:
         while self._events:  # what was done has made them
             self._settle()
             self._handle(events.TimePassed())
+
+    def _forget(self) -> None:
+        """Workers need not keep any more what nobody here has."""
+        functions, files = self._functions.gone, self.shelf.gone
+        numbers = [functions.popleft() for _ in range(len(functions))]
+        kept = [files.popleft() for _ in range(len(files))]
+        for handle in self.handles.values():
+            handle.send(handle.sender.forget(numbers, kept))
 
     def _settle(self) -> None:
         while self._events:
@@ -184,33 +199,40 @@ class Dispatcher:
         worker = handle.number
         while True:
             try:
-                data = handle.channel.receive(wait=False).data
+                delivery = handle.unloader.receive(handle.channel, wait=False)
             except BlockingIOError:
                 break
             except (EOFError, OSError):
                 self._forget_source(handle.channel.fileno())
                 break
+            data = delivery.data
             kind = data[:1]
-            if kind == parcels.ANSWER:
-                count, seconds = parcels.ANSWER_BODY.unpack_from(data, 1)
-                self._collect(handle)
-                handle.seconds += seconds
-                self._events.append(events.Answered(worker, count, seconds))
-                self._weigh(handle)
-            elif kind == parcels.BIG:
-                handle.take_big(data)
-            elif kind == parcels.READY:
+            if kind == wire.ANSWER:
+                self._take_answer(handle, data)
+            elif kind == wire.RESULT:
+                handle.take_big(delivery)
+            elif kind == wire.READY:
                 self._events.append(events.Ready(worker))
-            elif kind == parcels.SKIPPED:
-                (number,) = parcels.SEPARATE_HEAD.unpack_from(data, 1)
+            elif kind == wire.SKIPPED:
+                (number,) = wire.NUMBER.unpack_from(data, 1)
                 self._collect(handle)
                 self._handle(events.Skipped(worker, number))
-            elif kind == parcels.UNREADABLE:
-                self._send_again(handle, *parcels.SEPARATE_HEAD.unpack_from(data, 1))
-            elif kind == parcels.BROKEN:
-                failure: Failure = pickle.loads(data[1:])  # noqa: S301  # our worker's
+            elif kind == wire.UNREADABLE:
+                self._send_again(handle, *wire.NUMBER.unpack_from(data, 1))
+            elif kind == wire.BROKEN:
+                failure: Failure = pickle.loads(delivery.body(1))  # noqa: S301  # our worker's
                 handle.boot_error = failure.rebuild()
         handle.flush()
+
+    def _take_answer(self, handle: WorkerHandle, data: bytes) -> None:
+        count, seconds = wire.ANSWER_BODY.unpack_from(data, 1)
+        self._collect(handle)
+        handle.seconds += seconds
+        size, handle.result_bytes = handle.result_bytes, 0
+        self._events.append(events.Answered(handle.number, count, seconds, size))
+        for number in wire.read_numbers(data, 1 + wire.ANSWER_BODY.size):
+            self._segments.give_back(number)
+        self._weigh(handle)
 
     def _collect(self, handle: WorkerHandle) -> None:
         """Takes results and gives them to whom they belong."""
@@ -244,6 +266,7 @@ class Dispatcher:
             self._forget_source(fd)
         self._handle(events.Died(worker, handle.begun, handle.boot_error is not None))
         self.handles.pop(worker).close()
+        self._segments.lose(worker)
 
     def _forget_source(self, fd: int) -> None:
         if self._sources.pop(fd, None) is not None:
@@ -254,7 +277,7 @@ class Dispatcher:
     def _start(self, action: actions.Start) -> None:
         worker = action.worker
         try:
-            handle = self._hire(worker, self._functions)
+            handle = self._hire(worker, self._functions, self._segments)
         except Exception as error:
             self._boot_error = error
             self._events.append(events.Died(worker, 0, told=True))
@@ -265,15 +288,17 @@ class Dispatcher:
             self._poller.register(fd, _READ)
 
     def _send(self, action: actions.Send) -> None:
-        handle = self.handles[action.worker]
-        handle.send(handle.sender.write(action.batch.first, action.batch.lot))
+        handle, batch = self.handles[action.worker], action.batch
+        written = handle.sender.write(batch.first, batch.lot)
+        handle.send(written.parcels)
+        self._schedule.sent(action.worker, written.tasks, written.size)
 
     def _send_again(self, handle: WorkerHandle, first: int) -> None:
         for batch in self._schedule.desks[handle.number].batches:
             if batch.first == first:
                 handle.send(handle.sender.write_one_by_one(first, batch.lot))
                 return
-        handle.send([parcels.separate(first, [], passing.Cargo())])  # it was recalled meanwhile
+        handle.send(handle.sender.write_nothing(first))  # it was recalled meanwhile
 
     def _look(self, action: actions.Look) -> None:
         handle = self.handles.get(action.worker)
@@ -300,7 +325,7 @@ class Dispatcher:
         self._queue.waiting.extendleft(retry)
 
     def _retire(self, action: actions.Retire) -> None:
-        self.handles[action.worker].send([parcels.Parcel(parcels.END)])
+        self.handles[action.worker].send([Parcel(wire.END)])
 
     def _kill(self, action: actions.Kill) -> None:
         handle = self.handles.get(action.worker)
@@ -323,6 +348,7 @@ class Dispatcher:
         for handle in list(self.handles.values()):
             handle.kill()
             handle.close()
+        self._segments.close()
         self._poller.close()
         self._bell.close()  # whoever submits at this moment looks
         self._queue.cancel_all()

@@ -19,6 +19,7 @@ from .future import Future
 from .handle import WorkerHandle
 from .lots import TaskQueue
 from .rules import Schedule
+from .shared import Shared
 
 _EXIT_PATIENCE: Final = 5.0  # seconds for the thread to end what it is doing
 
@@ -62,8 +63,8 @@ class Engine:
             self.queue,
             self.bell,
             self.schedule,
-            lambda number, functions: WorkerHandle(
-                number, f"{name}-{number + 1}", functions, initializer, initargs
+            lambda number, functions, segments: WorkerHandle(
+                number, f"{name}-{number + 1}", functions, segments, initializer, initargs
             ),
             memory_per_worker,
         )
@@ -120,6 +121,11 @@ class Engine:
         self.queue.waiting.append(span)
         if self.bell.wanted:
             self.wake()
+
+    def share(self, value: Any) -> Shared:
+        """Makes an object that is sent to each worker once."""
+        self.check_open()
+        return Shared(value, self._dispatcher.shelf)
 
     def batch_of(self, key: Hashable) -> int:
         """Gives how many tasks of a function make a batch."""

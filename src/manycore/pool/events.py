@@ -20,11 +20,19 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A worker is through with the oldest message; so many of its tasks took so long."""
+    """A worker is through with the oldest message; so many of its tasks took so long.
+
+    Attributes:
+        worker: Which.
+        count: How many tasks.
+        seconds: How long they took together.
+        size: How many bytes their results were together; 0: few.
+    """
 
     worker: int
     count: int
     seconds: float
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

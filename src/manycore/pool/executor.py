@@ -124,6 +124,27 @@ class Executor(_base.Executor):
         results = Results(self._engine, fn, items, self._limits, star=not single, owner=self)
         return results if timeout is None else results.until(timeout)
 
+    def share(self, value: Any) -> Any:
+        """Gives something that stands for an object and is sent to each worker once.
+
+        Tasks that are given it, anywhere in their arguments, get the object. What is big in it is
+        read-only there and not copied. It is forgotten when nobody holds what this gave.
+
+        Args:
+            value: The object; later changes to it are not seen by workers.
+
+        Raises:
+            SendError: When it cannot be sent.
+            ValueError: When the pool is closed.
+
+        Example:
+            >>> with Executor(2) as pool:
+            ...     table = pool.share({"a": 1})
+            ...     pool.submit(dict.get, table, "a").result()
+            1
+        """
+        return self._engine.share(value)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # the standard library's
         """Takes no more calls and ends the workers when all is done.
 

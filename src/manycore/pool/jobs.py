@@ -9,6 +9,7 @@ from .future import Failed, Future, finish
 from .limits import Limits
 from .lots import Span
 from .pace import key_of
+from .shared import Once
 
 
 class Engine(Protocol):
@@ -95,6 +96,8 @@ class _Job:
         self.star = future.star
         self.key = future.key
         self.limits = future.limits
+        self.known: Any = None
+        self.once: Once | None = Once()
 
     def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
         return self._future.deliver(start, values, failed=failed)

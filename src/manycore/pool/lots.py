@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from .future import PENDING, RUNNING, Failed, Future, finish
 from .limits import Limits
 from .pace import TARGET, Pace, key_of
+from .shared import Once
 
 
 class Calls:
@@ -65,12 +66,23 @@ class Calls:
 
 
 class Job(Protocol):
-    """A map, as its spans see it."""
+    """A map, as its spans see it.
+
+    Attributes:
+        function: What is called.
+        star: Whether each item is a tuple of arguments.
+        key: What the time of its tasks is remembered by.
+        limits: Of each item.
+        known: The function as it was written for workers; None until then.
+        once: What was met among its items; None when items may change while it runs.
+    """
 
     function: Any
     star: bool
     key: Hashable
     limits: Limits
+    known: Any
+    once: Once | None
 
     def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
         """Takes values in; gives the indexes of those that are to be tried again."""

@@ -15,6 +15,7 @@ from .jobs import Engine, may_try_again
 from .limits import Limits
 from .lots import Span
 from .pace import key_of
+from .shared import Once
 
 END: Final = object()  # in the place of a value: there are no more
 _AHEAD: Final = 4  # batches for each worker that an imap reads ahead
@@ -52,6 +53,8 @@ class Results(Iterator[Any]):
         self.star = star
         self.limits = limits
         self.key: Hashable = key_of(function)
+        self.known: Any = None
+        self.once: Once | None = None  # whoever gives the items may give one again, changed
         self._engine = engine
         self._items = iter(iterable)
         self._ordered = ordered

@@ -70,8 +70,8 @@ class Schedule:
         match event:
             case Begin() | TimePassed():
                 pass
-            case Answered(worker, count, seconds):
-                self._answered(self.desks[worker], count, seconds)
+            case Answered(worker, count, seconds, size):
+                self._answered(self.desks[worker], count, seconds, size)
             case Looked(worker, begun, running):
                 self._looked(worker, begun, running, now, actions)
             case Ready(worker):
@@ -101,6 +101,20 @@ class Schedule:
         """Gives the tasks that a worker has done, up to a count of its tasks, in order."""
         return self.desks[worker].done(count)
 
+    def sent(self, worker: int, count: int, size: int) -> None:
+        """Takes note that only so many tasks of the newest batch were sent, of so many bytes.
+
+        Args:
+            worker: To whom.
+            count: How many tasks; the others are the next in the queue.
+            size: How many bytes; 0: few.
+        """
+        desk = self.desks[worker]
+        self.pace.weigh(desk.messages[-1], count, size)
+        rest = desk.cut(count)
+        if rest is not None:
+            self.queue.give_back(rest)
+
     def next_look(self) -> float | None:
         """Gives when `TimePassed` is due; None: not before something else happens."""
         times = [desk.look_at for desk in self.desks.values() if desk.look_at is not None]
@@ -111,8 +125,10 @@ class Schedule:
         """Whether a task that comes into the queue could be sent at once."""
         return any(self._has_room(desk) for desk in self.desks.values())
 
-    def _answered(self, desk: Desk, count: int, seconds: float) -> None:
-        self.pace.learn(desk.messages.popleft(), count, seconds)
+    def _answered(self, desk: Desk, count: int, seconds: float, size: int) -> None:
+        key = desk.messages.popleft()
+        self.pace.learn(key, count, seconds)
+        self.pace.weigh(key, count, size)
         desk.stuck = False
         if not desk.messages and not desk.confirming:
             desk.look_at = None
@@ -196,10 +212,13 @@ class Schedule:
     def _assign(self, now: float, actions: list[Action]) -> None:
         if self._stopped or not len(self.queue):
             return
-        # a first batch for everybody before anybody has a second one
+        # a first batch for everybody before anybody has a second one; one batch at a time for each,
+        # as it may not be sent whole
+        served: set[int] = set()
         for rounds in (0, 1):
             for worker, desk in self.desks.items():
-                if len(desk.messages) == rounds and self._has_room(desk):
+                if len(desk.messages) == rounds and self._has_room(desk) and worker not in served:
+                    served.add(worker)
                     self._send(worker, desk, now, actions)
 
     def _send(self, worker: int, desk: Desk, now: float, actions: list[Action]) -> None:

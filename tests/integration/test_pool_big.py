@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -113,7 +113,7 @@ def test_arrays_of_every_layout(pool: Pool) -> None:
             self.held = held
 
     assert (pool.apply(lambda: Local(numpy.ones(BIG))).held == 1).all()
-    assert pool.apply(lambda: array.sum()) == array.sum()
+    assert pool.apply(lambda: array.sum()) == array.sum()  # noqa: PLW0108  # it holds the array
 
 
 def test_results_that_are_held_keep_their_values_and_cost_no_descriptors(pool: Pool) -> None:
@@ -303,7 +303,7 @@ def test_a_worker_that_dies_while_its_task_arrives(pool: Pool) -> None:
     futures = [pool.submit(facts, array + n) for n in range(10)]
     shared = pool.share(array)
     futures += [pool.submit(facts, shared) for _ in range(3)]
-    eventually(lambda: futures[1].running(), within=WITHIN)
+    eventually(futures[1].running, within=WITHIN)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     totals = [f.result(WITHIN)[0] for f in futures]
@@ -336,10 +336,8 @@ def test_a_worker_that_dies_while_it_writes_its_result(pool: Pool) -> None:
 
 
 def kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def make_slowly(value: int) -> Any:

@@ -83,6 +83,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.outcomes: dict[int, list[str]] = {}
         self.started: dict[int, int] = {}
         self.closed = self.stopped = False
+        self.too_much = 0  # tasks that do not fit into a message
+        self.again: set[int] = set()  # tasks that are tried again when they are lost
         self.overs = 0
         self.tell(events.Begin())
 
@@ -107,14 +109,22 @@ class PoolMachine(RuleBasedStateMachine):
             case actions.Send(worker, batch):
                 assert self.workers[worker].ready
                 assert not self.workers[worker].retired
-                self.workers[worker].messages.append(batch)
+                kept = max(1, len(batch.lot) - self.too_much)
+                self.workers[worker].messages.append(Batch(batch.first, batch.lot[:kept]))
+                self.schedule.sent(worker, kept, 0)
             case actions.Look(worker):
                 return self.look(worker)
             case actions.Recall(worker, below):
                 self.workers[worker].recalled = below
             case actions.Lose(_, lot):
                 assert len(lot) == 1
-                self.outcomes.setdefault(lot.tasks[0], []).append("lost")
+                task = lot.tasks[0]
+                if task in self.again and not self.schedule._stopped:
+                    self.again.remove(task)
+                    self.started.pop(task, None)
+                    self.queue.waiting.appendleft((task, lot.timeout))
+                else:
+                    self.outcomes.setdefault(task, []).append("lost")
             case actions.Retire(worker):
                 self.workers[worker].retired = True
             case actions.Kill(worker):
@@ -143,9 +153,11 @@ class PoolMachine(RuleBasedStateMachine):
     # What may happen.
 
     @precondition(lambda self: not self.closed)
-    @rule(count=st.integers(1, 12), limited=st.booleans())
-    def submit(self, count: int, limited: bool) -> None:
+    @rule(count=st.integers(1, 12), limited=st.booleans(), retried=st.booleans())
+    def submit(self, count: int, limited: bool, retried: bool) -> None:
         for _ in range(count):
+            if retried:
+                self.again.add(self.next_task)
             self.queue.waiting.append((self.next_task, HARD if limited else None))
             self.next_task += 1
         self.tell(events.TimePassed())
@@ -200,6 +212,18 @@ class PoolMachine(RuleBasedStateMachine):
         self.collect(number)
         del self.workers[number]
         self.tell(events.Died(number, fake.begun))
+
+    @rule(count=st.sampled_from([0, 0, 1, 3]))
+    def grow(self, count: int) -> None:
+        """From now on so many tasks of a batch do not fit."""
+        self.too_much = count
+
+    @precondition(lambda self: self.queue.waiting and not self.stopped)
+    @rule()
+    def cancel(self) -> None:
+        """One that waits is cancelled."""
+        task, _ = self.queue.waiting.pop()
+        self.outcomes.setdefault(task, []).append("cancelled")
 
     @rule(seconds=st.sampled_from([0.001, 0.003, 0.02, 6.0]))
     def time_passes(self, seconds: float) -> None:

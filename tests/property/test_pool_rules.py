@@ -100,7 +100,7 @@ class PoolMachine(RuleBasedStateMachine):
         if self.schedule._stopped:
             self.queue.waiting.clear()
 
-    def do(self, action: actions.Action) -> events.Event | None:
+    def do(self, action: actions.Action) -> events.Event | None:  # noqa: C901  # a table
         match action:
             case actions.Start(worker):
                 assert worker not in self.workers

@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable
 from multiprocessing import util
 from typing import Any, Final
 
+from manycore.base.cpus import cpu_count
+
 from .bell import Bell
 from .dispatcher import Dispatcher
 from .future import Future
@@ -59,12 +61,13 @@ class Engine:
         self.workers = workers
         self.bell = Bell()
         self.schedule = Schedule(workers, self.queue, tasks_per_worker)
+        cpus = max(1, cpu_count() // workers)
         self._dispatcher = Dispatcher(
             self.queue,
             self.bell,
             self.schedule,
             lambda number, functions, segments: WorkerHandle(
-                number, f"{name}-{number + 1}", functions, segments, initializer, initargs
+                number, f"{name}-{number + 1}", functions, segments, initializer, initargs, cpus
             ),
             memory_per_worker,
         )

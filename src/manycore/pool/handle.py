@@ -63,6 +63,7 @@ class WorkerHandle:
         segments: Segments,
         initializer: Any,
         initargs: tuple[Any, ...],
+        cpus: int,
     ) -> None:
         """Starts it; returns when it exists.
 
@@ -72,7 +73,7 @@ class WorkerHandle:
             SendError: When the initializer cannot be sent.
         """
         cargo = passing.Cargo()
-        payload = passing.dumps(Opening(number, name, initializer, initargs), cargo)
+        payload = passing.dumps(Opening(number, name, initializer, initargs, cpus), cargo)
         modules = [*_MODULES]
         if passing.needs_cloudpickle(payload):
             modules.append("cloudpickle")
@@ -223,6 +224,7 @@ class WorkerHandle:
             task=lot.names(),
             may_have_run=True,
             stack=self._stack(),
+            peak_memory=self.memory.cells[slate.PEAK],
         )
 
     def conclude_boot(self) -> TaskLost:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import os
 import pickle
+import resource
 import signal
 import sys
 import time
@@ -43,12 +45,14 @@ class Opening(NamedTuple):
         name: What people see.
         initializer: What it calls first.
         initargs: With what.
+        cpus: Its share of the pool's CPUs: what `cpu_count` gives in it, and in what it starts.
     """
 
     number: int
     name: str
     initializer: Any
     initargs: tuple[Any, ...]
+    cpus: int
 
 
 def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int:
@@ -96,6 +100,7 @@ class Worker:
         try:
             opening: Opening = passing.loads(payload, fds)
             standard.current_process().name = opening.name
+            os.environ["MANYCORE_CPUS"] = str(opening.cpus)
             _reseed()
             if opening.initializer is not None:
                 opening.initializer(*opening.initargs)
@@ -103,6 +108,7 @@ class Worker:
             self._channel.send(wire.BROKEN + pack_error(error))
             return False
         self._alarm.install()
+        self._cells[slate.PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         self._channel.send(wire.READY)
         return True
 
@@ -280,6 +286,7 @@ class Worker:
 
     def _answer(self) -> None:
         """Says that it is through with a message, and what it does not look at any more."""
+        self._cells[slate.PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         released = self._unloader.released
         numbers = [released.popleft() for _ in range(len(released))]
         answer = wire.ANSWER + wire.ANSWER_BODY.pack(*self._measured)

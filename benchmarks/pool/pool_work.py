@@ -15,3 +15,7 @@ def itself(value: Any) -> Any:
 
 def total(array: Any) -> float:
     return float(array.sum())
+
+
+def element(array: Any, index: int) -> float:
+    return float(array[index])

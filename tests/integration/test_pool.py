@@ -21,6 +21,7 @@ import pytest
 
 from eventually import eventually
 from manycore.base import template
+from manycore.base.cpus import cpu_count
 from manycore.errors import TaskTimeout
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
@@ -361,6 +362,19 @@ def test_pools_in_pools(pool: Pool) -> None:
 def pool_inside(_: int) -> list[int]:
     with Pool(1) as inner:
         return inner.map(square, [1, 2])
+
+
+def test_pools_in_pools_share_the_cpus() -> None:
+    """A worker has its part of them, and a pool in it has that many workers."""
+    with Pool(1) as pool:
+        assert pool.apply(cpus_inside) == (cpu_count(), cpu_count())
+    with Pool(2 * cpu_count()) as pool:
+        assert pool.apply(cpus_inside) == (1, 1)
+
+
+def cpus_inside() -> tuple[int, int]:
+    with Pool() as inner:
+        return cpu_count(), int(repr(inner).split()[1])
 
 
 def test_terminate_is_at_once_with_a_long_queue(pool: Pool) -> None:

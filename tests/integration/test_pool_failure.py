@@ -95,6 +95,7 @@ def test_a_worker_that_is_killed_costs_its_task(pool: Pool) -> None:
     assert error.exit == "killed by SIGKILL"
     assert "kill_self" in error.task
     assert error.may_have_run
+    assert 1_000_000 < error.peak_memory < 10_000_000_000
 
 
 def test_a_worker_that_crashes_leaves_its_stack(pool: Pool) -> None:
@@ -194,7 +195,7 @@ def test_a_stopped_worker_is_ended_when_its_task_s_time_is_over(pool: Pool) -> N
     with pytest.raises(TaskTimeout) as caught:
         stopped.result(WITHIN)
     assert caught.value.ended
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4  # 0.7 is promised; the machine may be busy
     assert neighbour.result(WITHIN) == 8
     assert pool.map(abs, range(10)) == list(range(10))
 

@@ -35,8 +35,15 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         cloudpickle.Pickler.dispatch_table,
     )
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+    def __init__(
+        self,
+        file: IO[bytes],
+        protocol: int = pickle.HIGHEST_PROTOCOL,
+        fix_imports: bool = True,  # noqa: FBT001, FBT002  # `pickle.Pickler`'s own order
+        buffer_callback: Any = None,
+    ) -> None:
+        del fix_imports
+        super().__init__(file, protocol=protocol, buffer_callback=buffer_callback)
 
     def reducer_override(self, value: Any) -> Any:
         """Sends by value what is in no file that the other side could import."""

@@ -38,6 +38,16 @@ class Message(NamedTuple):
     fds: list[int]
 
 
+class NoRoomError(OSError):
+    """A message came whose descriptors did not fit into this process.
+
+    Attributes:
+        data: The message, without them.
+    """
+
+    data: bytes = b""
+
+
 class Channel:
     """One end of a channel. Several threads and processes may send; one at a time may receive.
 
@@ -103,7 +113,7 @@ class Channel:
         Raises:
             EOFError: When the other end is closed, by its process's death too.
             BlockingIOError: When nothing is there, without `wait`.
-            OSError: When there was no room for its descriptors.
+            NoRoomError: When there was no room for its descriptors.
         """
         how = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
@@ -115,7 +125,9 @@ class Channel:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])
         if flags & socket.MSG_CTRUNC:
             close_all(fds)
-            raise OSError(errno.EMFILE, "no room for the descriptors of a message")
+            error = NoRoomError(errno.EMFILE, "no room for the descriptors of a message")
+            error.data = data[1:] if data[:1] == _INLINE else b""
+            raise error
         if not data:
             raise EOFError("the other end of the channel is closed")
         if data[:1] == _INLINE:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
@@ -30,11 +31,64 @@ class Cargo:
     """What is collected while an object is written: descriptors that must go along.
 
     Takes the place of the standard library's `Popen` object while objects are pickled.
+
+    Args:
+        big: Bytes from which on a buffer travels beside the stream; None: all are in the stream.
+        most: Bytes that there may be in all; None: any number.
+
+    Attributes:
+        fds: Descriptors that go along.
+        buffers: What travels beside the stream.
+        shared: What the other side has, or is to be sent once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, big: int | None = None, most: int | None = None) -> None:
         self.fds: list[int] = []
+        self.buffers: list[pickle.PickleBuffer] = []
+        self.shared: list[Any] = []
         self.talks = False  # something was sent through which objects may come later
+        self._big = big
+        self._most = most
+        self._size = 0
+
+    def empty(self) -> None:
+        """Forgets what was collected: all is written anew, in another way."""
+        self.fds.clear()
+        self.buffers.clear()
+        self.shared.clear()
+        self._size = 0
+
+    def weigh(self, size: int) -> None:
+        """Counts bytes.
+
+        Raises:
+            TooMuch: When they are more than there may be.
+        """
+        self._size += size
+        if self._most is not None and self._size > self._most:
+            raise TooMuch
+
+    def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        """Takes a buffer along; True when it belongs into the stream."""
+        if self._big is None:
+            return True
+        try:
+            size = buffer.raw().nbytes
+        except BufferError:  # it is in pieces
+            return True
+        if size < self._big:
+            return True
+        self.weigh(size)
+        self.buffers.append(buffer)
+        return False
+
+    @property
+    def views(self) -> list[memoryview]:
+        """What travels beside the stream, as bytes.
+
+        Made when it is wanted: a view of a view that is garbage in a cycle crashes CPython 3.11.
+        """
+        return [buffer.raw() for buffer in self.buffers]
 
     def duplicate_for_child(self, fd: int) -> int:
         """Takes a descriptor along; gives its place among those that the child gets."""
@@ -51,6 +105,22 @@ class Cargo:
         def detach(self) -> int:
             """Gives the descriptor, in the child."""
             return inherited[self.place]
+
+
+class TooMuch(BaseException):  # no error: it must get through what catches errors
+    """What is being written is more than fits."""
+
+
+class _Sink(io.BytesIO):
+    """Where a stream is written."""
+
+    def __init__(self, cargo: Cargo) -> None:
+        super().__init__()
+        self._cargo = cargo
+
+    def write(self, part: Any) -> int:
+        self._cargo.weigh(len(part))
+        return super().write(part)
 
 
 class _NotByReferenceError(Exception):
@@ -76,6 +146,7 @@ def dumps(value: object, cargo: Cargo, *, name: str = "") -> bytes:
 
     Raises:
         SendError: When a part of it cannot be sent; the message says which.
+        TooMuch: When it is more than the cargo may be.
     """
     try:
         return _write(value, cargo)
@@ -88,49 +159,57 @@ def _write(value: object, cargo: Cargo) -> bytes:
     context.set_spawning_popen(cargo)  # type: ignore[arg-type]
     try:
         with suppress(Exception):  # whatever it is: by value it may work, or say better why not
-            file = io.BytesIO()
-            _PlainPickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
-            return file.getvalue()
-        cargo.fds.clear()
-        return _write_by_value(value)
+            return _write_with(_PlainPickler, value, cargo)
+        cargo.empty()
+        return _write_by_value(value, cargo)
     finally:
         context.set_spawning_popen(before)
 
 
-def _write_by_value(value: object) -> bytes:
+def _write_with(kind: Callable[..., Any], value: object, cargo: Cargo) -> bytes:
+    sink = _Sink(cargo)
+    kind(sink, pickle.HIGHEST_PROTOCOL, True, cargo.take_buffer).dump(value)
+    return sink.getvalue()
+
+
+def _write_by_value(value: object, cargo: Cargo | None = None) -> bytes:
     from .byvalue import ByValuePickler
 
-    file = io.BytesIO()
-    ByValuePickler(file).dump(value)
-    return file.getvalue()
+    return _write_with(ByValuePickler, value, cargo or Cargo())
 
 
-def dumps_result(value: object, *, forked: bool = False) -> bytes:
+def dumps_result(value: object, cargo: Cargo | None = None, *, forked: bool = False) -> bytes:
     """Writes an object on its way back, to a process that has everything this one was sent.
 
     Args:
         value: The object.
+        cargo: Where its big buffers are collected.
         forked: Whether this process is a copy of that one, with the same `__main__`.
 
     Raises:
         SendError: When a part of it cannot be sent.
     """
+    cargo = cargo or Cargo()
     try:
         try:
-            file = io.BytesIO()
-            plain = ForkingPickler if forked else _PlainPickler
-            plain(file, pickle.HIGHEST_PROTOCOL).dump(value)
+            return _write_with(ForkingPickler if forked else _PlainPickler, value, cargo)
         except Exception:  # by value it may work, or say better why not
-            return _write_by_value(value)
-        return file.getvalue()
+            cargo.empty()
+            return _write_by_value(value, cargo)
     except Exception as error:
         raise _send_error(value, "the result", error) from error
 
 
-def loads(data: bytes | memoryview, fds: list[int]) -> Any:
-    """Reads what `dumps` wrote, in the child; the descriptors are those that came along."""
+def loads(data: bytes | memoryview, fds: list[int], buffers: Iterable[Any] | None = None) -> Any:
+    """Reads what `dumps` wrote, in the child.
+
+    Args:
+        data: The stream.
+        fds: The descriptors that came along.
+        buffers: What came beside the stream.
+    """
     inherited[:] = fds
-    return pickle.loads(data)  # noqa: S301  # from the process that started this one
+    return pickle.loads(data, buffers=buffers)  # noqa: S301  # from the process that started us
 
 
 def definitions_of_main() -> dict[str, bytes]:

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from .executor import start_engine
 from .future import Future
-from .jobs import MapFuture, Results, start_map, wait_for_all
+from .jobs import MapFuture, start_map
 from .limits import Limits, limits_of
+from .results import Results, wait_for_all
 
 
 class Pool:
@@ -218,6 +219,27 @@ class Pool:
     ) -> Results:
         """As `imap`, in the order in which they come."""
         return self._imap(func, iterable, chunksize, timeout, ordered=False)
+
+    def share(self, value: Any) -> Any:
+        """Gives something that stands for an object and is sent to each worker once.
+
+        Tasks that are given it, anywhere in their arguments, get the object. What is big in it is
+        read-only there and not copied. It is forgotten when nobody holds what this gave.
+
+        Args:
+            value: The object; later changes to it are not seen by workers.
+
+        Raises:
+            SendError: When it cannot be sent.
+            ValueError: When the pool is closed.
+
+        Example:
+            >>> with Pool(2) as pool:
+            ...     table = pool.share({"a": 1})
+            ...     pool.submit(dict.get, table, "a").result()
+            1
+        """
+        return self._engine.share(value)
 
     # The pool itself.
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from manycore.base.cpus import cpu_count
 
-from .dispatcher import Engine
+from .engine import Engine
 from .future import Future
-from .jobs import Results
 from .limits import NO_LIMITS, Limits, limits_of
+from .results import Results
 
 
 class Executor(_base.Executor):
@@ -83,10 +83,11 @@ class Executor(_base.Executor):
         limits = self._limits
         if limits is not NO_LIMITS:
             future.limits = limits
-        if engine.closed:
+        queue = engine.queue
+        if queue.closed:
             self._check_open()
-        engine.queue.waiting.append(future)
-        if engine.sleeping:
+        queue.waiting.append(future)
+        if engine.bell.wanted:
             engine.wake()
         return future
 
@@ -122,6 +123,27 @@ class Executor(_base.Executor):
         items: Iterable[Any] = iterables[0] if single else zip(*iterables, strict=False)
         results = Results(self._engine, fn, items, self._limits, star=not single, owner=self)
         return results if timeout is None else results.until(timeout)
+
+    def share(self, value: Any) -> Any:
+        """Gives something that stands for an object and is sent to each worker once.
+
+        Tasks that are given it, anywhere in their arguments, get the object. What is big in it is
+        read-only there and not copied. It is forgotten when nobody holds what this gave.
+
+        Args:
+            value: The object; later changes to it are not seen by workers.
+
+        Raises:
+            SendError: When it cannot be sent.
+            ValueError: When the pool is closed.
+
+        Example:
+            >>> with Executor(2) as pool:
+            ...     table = pool.share({"a": 1})
+            ...     pool.submit(dict.get, table, "a").result()
+            1
+        """
+        return self._engine.share(value)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # the standard library's
         """Takes no more calls and ends the workers when all is done.

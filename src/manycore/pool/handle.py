@@ -6,9 +6,10 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from manycore.base import oom, passing, template
@@ -16,17 +17,20 @@ from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
 from manycore.base.lifetime import exit_in_words
-from manycore.base.segments import anonymous_file
+from manycore.base.segments import Segments, anonymous_file
 
-from . import parcels, slate
+from . import slate, wire
+from .freight import Delivery, Parcel, Unloader
+from .functions import Functions
 from .future import Failed
 from .lost import TaskLost
-from .parcels import Parcel
+from .parcels import Sender
 from .slate import Slate
 from .worker import Opening
 
 _ENTRY: Final = "manycore.pool.worker:live"
 _MODULES: Final = ("manycore.pool.worker",)
+_MAPPING: Final = "manycore.base.mapping"
 _BITS: Final = slate.KIND_BITS
 _KIND: Final = (1 << _BITS) - 1
 _PAGE: Final = resource.getpagesize()
@@ -47,15 +51,19 @@ class WorkerHandle:
         boot_error: What its initializer raised.
         tasks: How many tasks it has done.
         seconds: How long they took together.
+        unloader: Opens what it sends.
+        result_bytes: How many bytes of results came as messages since this was last set to 0.
     """
 
     def __init__(
         self,
         number: int,
         name: str,
-        functions: parcels.Functions,
+        functions: Functions,
+        segments: Segments,
         initializer: Any,
         initargs: tuple[Any, ...],
+        cpus: int,
     ) -> None:
         """Starts it; returns when it exists.
 
@@ -65,8 +73,12 @@ class WorkerHandle:
             SendError: When the initializer cannot be sent.
         """
         cargo = passing.Cargo()
-        payload = passing.dumps(Opening(number, name, initializer, initargs), cargo)
-        modules = (*_MODULES, "cloudpickle") if passing.needs_cloudpickle(payload) else _MODULES
+        payload = passing.dumps(Opening(number, name, initializer, initargs, cpus), cargo)
+        modules = [*_MODULES]
+        if passing.needs_cloudpickle(payload):
+            modules.append("cloudpickle")
+        if _MAPPING in sys.modules:  # what is big travels in this program
+            modules.append(_MAPPING)
         self.memory = Slate.create()
         self._crashes = anonymous_file("crash")
         self.channel, theirs = Channel.pair()
@@ -78,7 +90,7 @@ class WorkerHandle:
                     payload,
                     role=Role("worker", name, os.getpid(), True),
                     fds=fds,
-                    modules=modules,
+                    modules=tuple(modules),
                 )
         except BaseException:
             self.channel.close()
@@ -89,7 +101,7 @@ class WorkerHandle:
         self.name = name
         self.pid = self._child.pid
         self.pidfd = self._child.pidfd
-        self.sender = parcels.Sender(functions)
+        self.sender = Sender(functions, segments, number)
         self.done = 0
         self.overtime = False
         self.unwanted = False
@@ -98,7 +110,9 @@ class WorkerHandle:
         self.some_failed = False
         self.seconds = 0.0
         self._outgoing: deque[Parcel] = deque()
-        self._big: dict[int, tuple[int, bytes]] = {}
+        self.unloader = Unloader()
+        self.result_bytes = 0
+        self._big: dict[int, tuple[int, Delivery]] = {}
         self._kills = oom.kills()
 
     @property
@@ -115,10 +129,13 @@ class WorkerHandle:
             return 0.0
         return (time.monotonic_ns() - since) / 1e9
 
-    def send(self, parcel_s: Iterable[Parcel]) -> None:
-        """Sends messages, or keeps them until there is room."""
-        for parcel in parcel_s:
-            self._outgoing.append(_owned(parcel))
+    def send(self, parcels: Iterable[Parcel]) -> None:
+        """Sends messages, or keeps them until there is room. Their descriptors are closed here."""
+        released = self.unloader.released
+        if released:
+            numbers = [released.popleft() for _ in range(len(released))]
+            self._outgoing.append(Parcel(wire.RETURNED + wire.numbers(numbers)))
+        self._outgoing.extend(parcels)
         self.flush()
 
     def flush(self) -> bool:
@@ -173,20 +190,21 @@ class WorkerHandle:
             return False
         if kind == slate.MESSAGE:
             while number not in self._big:  # it was sent before the slot was written
-                self.take_big(self.channel.receive(wait=False).data)
-            kind, data = self._big.pop(number)
+                self.take_big(self.unloader.receive(self.channel, wait=False))
+            value = _read(*self._big.pop(number))
         else:
             where = rest >> slate.LENGTH_BITS
             data = bytes(self.memory.area[where : where + (rest & (1 << slate.LENGTH_BITS) - 1)])
-        value = _read(kind, data)
+            value = _load(kind, data, ())
         if type(value) is Failed:
             self.some_failed = True
         return value
 
-    def take_big(self, data: bytes) -> None:
+    def take_big(self, delivery: Delivery) -> None:
         """Keeps a result that came as a message."""
-        number, kind = parcels.BIG_HEAD.unpack_from(data, 1)
-        self._big[number] = (kind, data[1 + parcels.BIG_HEAD.size :])
+        number, kind = wire.RESULT_HEAD.unpack_from(delivery.data, 1)
+        self._big[number] = (kind, delivery)
+        self.result_bytes += len(delivery.body(0)) + sum(map(len, delivery.buffers))
 
     def kill(self) -> None:
         """Ends it and what it started."""
@@ -206,6 +224,7 @@ class WorkerHandle:
             task=lot.names(),
             may_have_run=True,
             stack=self._stack(),
+            peak_memory=self.memory.cells[slate.PEAK],
         )
 
     def conclude_boot(self) -> TaskLost:
@@ -245,22 +264,24 @@ class WorkerHandle:
             _close(self._outgoing.popleft())
 
 
-def _owned(parcel: Parcel) -> Parcel:
-    """Keeps descriptors open until they are sent: their owner may close them."""
-    return Parcel(parcel.data, tuple(map(os.dup, parcel.fds))) if parcel.fds else parcel
-
-
 def _close(parcel: Parcel) -> None:
     for fd in parcel.fds:
         os.close(fd)
 
 
-def _read(kind: int, data: bytes) -> Any:
+def _read(kind: int, delivery: Delivery) -> Any:
+    if delivery.problem is not None:
+        return Failed(delivery.problem)
+    return _load(kind, delivery.body(1 + wire.RESULT_HEAD.size), delivery.buffers)
+
+
+def _load(kind: int, data: bytes | memoryview, buffers: Sequence[memoryview]) -> Any:
     """Reads a result; one that cannot be read is an error of its task."""
     try:
-        if kind == slate.FAILURE:
-            failure: Failure = pickle.loads(data)  # noqa: S301  # our worker's
-            return Failed(failure.rebuild())
-        return pickle.loads(data)  # noqa: S301  # our worker's
+        value = pickle.loads(data, buffers=buffers)  # noqa: S301  # our worker's
     except BaseException as error:
         return Failed(error)
+    if kind == slate.FAILURE:
+        failure: Failure = value
+        return Failed(failure.rebuild())
+    return value

@@ -20,6 +20,8 @@ class TaskLost(WorkerLost):
         task: Which task it was.
         may_have_run: Whether the task may have had effects before that.
         stack: The worker's last Python stack, where it could be written.
+        peak_memory: Bytes that the worker had held at most before it began its last batch; 0: not
+            known. What the lost task itself took is not in it.
 
     Example:
         >>> raise TaskLost(4711, "killed by SIGKILL", "PoolWorker-1", task="make")
@@ -38,12 +40,14 @@ class TaskLost(WorkerLost):
         task: str = "",
         may_have_run: bool = True,  # noqa: FBT001, FBT002  # an exception is rebuilt from its args
         stack: str = "",
+        peak_memory: int = 0,
     ) -> None:
         super().__init__(pid, exit, name, reason, exitcode)
-        self.args = (pid, exit, name, reason, exitcode, task, may_have_run, stack)
+        self.args = (pid, exit, name, reason, exitcode, task, may_have_run, stack, peak_memory)
         self.task = task
         self.may_have_run = may_have_run
         self.stack = stack
+        self.peak_memory = peak_memory
 
     def __str__(self) -> str:
         running = f", running {self.task}" if self.task else ""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from .future import PENDING, RUNNING, Failed, Future, finish
 from .limits import Limits
 from .pace import TARGET, Pace, key_of
+from .shared import Once
 
 
 class Calls:
@@ -65,12 +66,23 @@ class Calls:
 
 
 class Job(Protocol):
-    """A map, as its spans see it."""
+    """A map, as its spans see it.
+
+    Attributes:
+        function: What is called.
+        star: Whether each item is a tuple of arguments.
+        key: What the time of its tasks is remembered by.
+        limits: Of each item.
+        known: The function as it was written for workers; None until then.
+        once: What was met among its items; None when items may change while it runs.
+    """
 
     function: Any
     star: bool
     key: Hashable
     limits: Limits
+    known: Any
+    once: Once | None
 
     def deliver(self, start: int, values: Sequence[Any], *, failed: bool) -> list[int]:
         """Takes values in; gives the indexes of those that are to be tried again."""
@@ -141,9 +153,11 @@ class TaskQueue:
     Attributes:
         waiting: Futures and spans.
         lock: Held while futures change from waiting to sent, or to cancelled.
+        closed: Whether nothing more is to be added.
     """
 
     def __init__(self) -> None:
+        self.closed = False
         self.waiting: deque[Any] = deque()
         self.lock = threading.Lock()
 
@@ -217,6 +231,30 @@ class TaskQueue:
         while self.waiting:
             found.append(self.waiting.popleft())
         return found
+
+    def cancel_all(self) -> None:
+        """Ends all that waits."""
+        for entry in self.drain():
+            if type(entry) is Span:
+                entry.cancel()
+            else:
+                entry.end_cancelled()
+
+    def cancel_spans(self) -> None:
+        """Ends the maps that wait."""
+        for entry in self.drain():
+            if type(entry) is Span:
+                entry.cancel()
+            else:
+                self.waiting.append(entry)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Ends all that waits with an error."""
+        for entry in self.drain():
+            if type(entry) is Span:
+                entry.deliver([Failed(error)] * len(entry), deque(), failed=True)
+            elif not entry.done():
+                finish([entry], [Failed(error)])
 
 
 def name_of(function: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 TARGET: Final = 0.002  # seconds of work a batch
 MOST: Final = 8192  # tasks a batch, however short they are
+MOST_BYTES: Final = 4 << 20  # a batch, of arguments or of results
 _FRESH: Final = 0.5  # the weight of the newest measurement
 _REMEMBERED: Final = 1000  # functions
 
@@ -30,6 +31,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds: dict[Hashable, float] = {}
+        self._bytes: dict[Hashable, float] = {}
 
     def seconds(self, key: Hashable) -> float:
         """Gives what a task is expected to take; a whole batch's time when nobody knows."""
@@ -37,7 +39,11 @@ class Pace:
 
     def fits(self, key: Hashable) -> int:
         """Gives how many tasks of a function make a batch."""
-        return max(1, min(MOST, int(TARGET / max(self.seconds(key), 1e-9))))
+        most = min(MOST, int(TARGET / max(self.seconds(key), 1e-9)))
+        size = self._bytes.get(key)
+        if size:
+            most = min(most, int(MOST_BYTES / size))
+        return max(1, most)
 
     def is_short(self, key: Hashable) -> bool:
         """Whether tasks of a function are known to be shorter than a batch."""
@@ -47,11 +53,22 @@ class Pace:
         """Takes in that so many tasks of a function took so long together."""
         if count < 1:
             return
-        each = seconds / count
-        before = self._seconds.pop(key, each)  # popped, so that the oldest are the forgotten
-        self._seconds[key] = before + _FRESH * (each - before)
-        if len(self._seconds) > _REMEMBERED:
-            del self._seconds[next(iter(self._seconds))]
+        _note(self._seconds, key, seconds / count)
+
+    def weigh(self, key: Hashable, count: int, size: int) -> None:
+        """Takes in that so many tasks of a function had so many bytes together.
+
+        Their arguments are told and their results are: the more counts, and it is forgotten slowly.
+        """
+        if size and count:
+            _note(self._bytes, key, max(size / count, self._bytes.get(key, 0.0) / 2))
+
+
+def _note(notes: dict[Hashable, float], key: Hashable, value: float) -> None:
+    before = notes.pop(key, value)  # popped, so that the oldest are the forgotten
+    notes[key] = before + _FRESH * (value - before)
+    if len(notes) > _REMEMBERED:
+        del notes[next(iter(notes))]
 
 
 def key_of(function: Any) -> Hashable:

@@ -27,6 +27,7 @@ DONE: Final = 1  #: tasks done, when a batch begins or ends; within one, all but
 RECALLED: Final = 2  #: tasks that must not be begun any more are below this
 COLLECTED: Final = 3  #: tasks whose results the pool has taken
 SINCE: Final = 4  #: when the running task began, if it has a timeout; CLOCK_MONOTONIC, ns
+PEAK: Final = 5  #: bytes that the worker has held at most, as of its last message
 _HEAD_CELLS: Final = 8
 
 MASK: Final = WINDOW - 1

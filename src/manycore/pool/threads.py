@@ -110,6 +110,10 @@ class ThreadEngine:
             self.queue.waiting.append(entry)
             self._changed.notify(len(entry) if isinstance(entry, Span) else 1)
 
+    def share(self, value: Any) -> Any:
+        """Gives the object: nothing is sent to threads."""
+        return value
+
     def batch_of(self, key: Hashable) -> int:
         """Threads need no batches."""
         del key

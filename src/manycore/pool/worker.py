@@ -13,27 +13,28 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import os
 import pickle
+import resource
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import repeat
 from multiprocessing import process as standard
 from multiprocessing import util
-from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from manycore.base import passing, signals
 from manycore.base.channel import Channel
-from manycore.base.failures import Failure
-from manycore.errors import TaskTimeout
 
-from . import parcels, slate
+from . import shared, slate, wire
+from .freight import Delivery, Unloader
+from .outbox import Outbox, pack_error
 from .slate import Slate
-
-_OUR_FRAMES: Final = 1  # of a traceback: this module's, which tell the reader nothing
+from .standins import Alarm, Packed, Unreadable
 
 
 class Opening(NamedTuple):
@@ -44,12 +45,14 @@ class Opening(NamedTuple):
         name: What people see.
         initializer: What it calls first.
         initargs: With what.
+        cpus: Its share of the pool's CPUs: what `cpu_count` gives in it, and in what it starts.
     """
 
     number: int
     name: str
     initializer: Any
     initargs: tuple[Any, ...]
+    cpus: int
 
 
 def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int:
@@ -86,102 +89,147 @@ class Worker:
         self._channel = channel
         self._cells = memory.cells
         self._slots = memory.slots
-        self._area = memory.area
-        self._used = 0  # bytes of the area
+        self._outbox = Outbox(channel, memory)
+        self._unloader = Unloader()
         self._functions: dict[int, Any] = {}
-        self._stash: deque[Any] = deque()
-        self._timed = False
+        self._stash: deque[Delivery] = deque()
+        self._alarm = Alarm()
 
     def begin(self, payload: bytes, fds: list[int]) -> bool:
         """Becomes what the pool wants; False when that fails, and then it was told."""
         try:
             opening: Opening = passing.loads(payload, fds)
             standard.current_process().name = opening.name
+            os.environ["MANYCORE_CPUS"] = str(opening.cpus)
             _reseed()
             if opening.initializer is not None:
                 opening.initializer(*opening.initargs)
         except BaseException as error:
-            self._channel.send(parcels.BROKEN + _pack(error))
+            self._channel.send(wire.BROKEN + pack_error(error))
             return False
-        signal.signal(signal.SIGALRM, self._on_alarm)
-        self._channel.send(parcels.READY)
+        self._alarm.install()
+        self._cells[slate.PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        self._channel.send(wire.READY)
         return True
 
     def run(self) -> None:
         """Does what comes, until the end comes."""
         while True:
-            data, fds = self._stash.popleft() if self._stash else self._channel.receive()
-            kind = data[:1]
-            if kind == parcels.UNIFORM:
-                self._do_uniform(data, fds)
-            elif kind == parcels.SEPARATE:
-                self._do_separate(data, fds)
-            elif kind == parcels.FUNCTION:
-                self._remember(data, fds)
-            elif kind == parcels.FORGET:
-                self._functions.clear()
-            elif kind == parcels.END:
+            delivery = self._stash.popleft() if self._stash else self._receive()
+            kind = delivery.data[:1]
+            if delivery.problem is not None:
+                self._refuse(delivery.data, delivery.problem)
+            elif kind == wire.UNIFORM:
+                self._do_uniform(delivery)
+            elif kind == wire.SEPARATE:
+                self._do_separate(delivery)
+            elif kind == wire.END:
                 return
+            else:
+                self._take_note(kind, delivery)
 
-    def _remember(self, data: bytes, fds: list[int]) -> None:
-        size = parcels.FUNCTION_HEAD.size
-        (number,) = parcels.FUNCTION_HEAD.unpack_from(data, 1)
-        try:
-            function = passing.loads(memoryview(data)[1 + size :], fds)
-        except BaseException as error:
-            function = _Unreadable(error)
-        self._functions[number] = function
+    def _receive(self) -> Delivery:
+        return self._unloader.receive(self._channel)
 
-    def _do_uniform(self, data: bytes, fds: list[int]) -> None:
-        first, number, timeout, star = parcels.UNIFORM_HEAD.unpack_from(data, 1)
-        try:
-            items = passing.loads(memoryview(data)[1 + parcels.UNIFORM_HEAD.size :], fds)
-        except BaseException:
-            self._do_separate(*self._ask_again(first))
+    def _refuse(self, data: bytes, problem: OSError) -> None:
+        """Makes a message that did not fit an error of those whom it concerns."""
+        kind = data[:1]
+        if kind == wire.FUNCTION:
+            (number,) = wire.NUMBER.unpack_from(data, 1)
+            self._functions[number] = Unreadable(problem)
+        elif kind in {wire.UNIFORM, wire.SEPARATE}:
+            first, count = wire.SEPARATE_HEAD.unpack_from(data, 1)  # both begin with that
+            call = (Unreadable(problem), (), _NO_KWARGS, None)
+            self._do_slowly(first, repeat(call, count))
+            self._answer()
+
+    def _take_note(self, kind: bytes, delivery: Delivery) -> None:
+        data = delivery.data
+        if kind == wire.FUNCTION:
+            (number,) = wire.NUMBER.unpack_from(data, 1)
+            body = delivery.body(1 + wire.NUMBER.size)
+            try:
+                function = passing.loads(body, delivery.fds, delivery.buffers)
+            except BaseException as error:
+                function = Unreadable(error)
+            self._functions[number] = function
+        elif kind == wire.SHARED:
+            shared.remember(wire.NUMBER.unpack_from(data, 1)[0], delivery)
+        elif kind == wire.FORGET:
+            self._forget(pickle.loads(data[1:]))  # noqa: S301  # our pool's
+        elif kind == wire.RETURNED:
+            for number in wire.read_numbers(data, 1):
+                self._outbox.segments.give_back(number)
+
+    def _forget(self, numbers: tuple[list[int], list[int]] | None) -> None:
+        if numbers is None:
+            self._functions.clear()
             return
-        function = self._functions[number]
-        del data
+        functions, files = numbers
+        for number in functions:
+            self._functions.pop(number, None)
+        for number in files:
+            self._unloader.forget(number)
+            shared.forget(number)
+
+    def _do_uniform(self, delivery: Delivery) -> None:
+        first, _, number, timeout, star = wire.UNIFORM_HEAD.unpack_from(delivery.data, 1)
+        try:
+            body = delivery.body(1 + wire.UNIFORM_HEAD.size)
+            items = passing.loads(body, delivery.fds, delivery.buffers)
+            function = self._functions[number]
+        except BaseException:
+            del delivery
+            self._stash.appendleft(self._ask_again(first))
+            return
+        del delivery, body
         if timeout:
             calls: Iterable[Any] = items if star else zip(items)
             self._do_slowly(first, ((function, args, _NO_KWARGS, timeout) for args in calls))
         else:
             self._do_quickly(first, function, items, star=star)
+        del items
+        self._answer()
 
-    def _ask_again(self, first: int) -> Any:
+    def _ask_again(self, first: int) -> Delivery:
         """Asks for a batch one by one; what comes before it waits."""
-        self._channel.send(parcels.UNREADABLE + parcels.SEPARATE_HEAD.pack(first))
+        self._channel.send(wire.UNREADABLE + wire.NUMBER.pack(first))
         while True:
-            message = self._channel.receive()
-            data = message.data
+            delivery = self._receive()
             if (
-                data[:1] == parcels.SEPARATE
-                and parcels.SEPARATE_HEAD.unpack_from(data, 1)[0] == first
+                delivery.data[:1] == wire.SEPARATE
+                and wire.SEPARATE_HEAD.unpack_from(delivery.data, 1)[0] == first
             ):
-                return message
-            self._stash.append(message)
+                return delivery
+            self._stash.append(delivery)
 
-    def _do_separate(self, data: bytes, fds: list[int]) -> None:
-        (first,) = parcels.SEPARATE_HEAD.unpack_from(data, 1)
-        entries = pickle.loads(memoryview(data)[1 + parcels.SEPARATE_HEAD.size :])  # noqa: S301
-        self._do_slowly(first, (self._read(entry, fds) for entry in entries))
+    def _do_separate(self, delivery: Delivery) -> None:
+        first, _ = wire.SEPARATE_HEAD.unpack_from(delivery.data, 1)
+        body = delivery.body(1 + wire.SEPARATE_HEAD.size)
+        entries = pickle.loads(body, buffers=delivery.buffers)  # noqa: S301  # our pool's
+        fds = delivery.fds
+        del delivery, body
+        entries.reverse()
+        self._do_slowly(first, (self._read(entries.pop(), fds) for _ in range(len(entries))))
+        self._answer()
 
-    def _read(self, entry: tuple[int, bytes, float | None], fds: list[int]) -> Any:
-        number, data, timeout = entry
-        if number == parcels.FAILED:
-            return _Packed(data), (), _NO_KWARGS, None
+    def _read(self, entry: tuple[int, Any, list[Any], float | None], fds: list[int]) -> Any:
+        number, data, buffers, timeout = entry
+        if number == wire.FAILED:
+            return Packed(data), (), _NO_KWARGS, None
         try:
-            if number == parcels.INSIDE:
-                function, args, kwargs = passing.loads(data, fds)
+            if number == wire.INSIDE:
+                function, args, kwargs = passing.loads(data, fds, buffers)
             else:
-                args, kwargs = passing.loads(data, fds)
+                args, kwargs = passing.loads(data, fds, buffers)
                 function = self._functions[number]
         except BaseException as error:
-            return _Unreadable(error), (), _NO_KWARGS, None
+            return Unreadable(error), (), _NO_KWARGS, None
         return function, args, kwargs, timeout
 
     def _do_quickly(self, first: int, function: Any, items: Iterable[Any], *, star: bool) -> None:
         """Does tasks that have no time limit. This loop is what a task costs."""
-        cells, slots, keep = self._cells, self._slots, self._keep
+        cells, slots, keep = self._cells, self._slots, self._outbox.keep
         mask, largest = slate.MASK, slate.LARGEST
         number = cells[slate.DONE] = first
         clock = time.perf_counter
@@ -195,7 +243,7 @@ class Worker:
             try:
                 value = function(*item) if star else function(item)
             except BaseException as error:
-                self._fail(number - 1, error)
+                self._outbox.fail(number - 1, error)
             else:
                 if value is None:
                     continue  # the slot says so already
@@ -204,7 +252,7 @@ class Worker:
                 else:
                     keep(number - 1, value)
         cells[slate.DONE] = number
-        self._answer(number - first, clock() - began)
+        self._measured = number - first, clock() - began
 
     def _do_slowly(self, number: int, calls: Iterable[Any]) -> None:
         """Does tasks of which each may be another function, or have a time limit."""
@@ -221,117 +269,31 @@ class Worker:
                 break
             try:
                 if timeout:
-                    value = self._call_timed(function, args, kwargs, timeout)
+                    value = self._alarm.call(function, args, kwargs, timeout)
                 else:
                     value = function(*args, **kwargs)
             except BaseException as error:
-                self._fail(number - 1, error)
+                self._outbox.fail(number - 1, error)
             else:
-                self._keep(number - 1, value)
+                self._outbox.keep(number - 1, value)
                 del value
             del function, args, kwargs
         cells[slate.DONE] = number
-        self._answer(number - first, time.perf_counter() - began)
-
-    def _call_timed(self, function: Any, args: Any, kwargs: Any, timeout: float) -> Any:
-        self._timed = True
-        self._limit = timeout
-        signal.setitimer(signal.ITIMER_REAL, timeout)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            self._timed = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        if self._timed:  # otherwise the task has just ended
-            self._timed = False
-            raise TaskTimeout(self._limit)
+        self._measured = number - first, time.perf_counter() - began
 
     def _skip(self, number: int) -> None:
-        self._channel.send(parcels.SKIPPED + parcels.SEPARATE_HEAD.pack(number))
+        self._channel.send(wire.SKIPPED + wire.NUMBER.pack(number))
 
-    def _answer(self, count: int, seconds: float) -> None:
-        self._channel.send(parcels.ANSWER + parcels.ANSWER_BODY.pack(count, seconds))
-
-    def _keep(self, number: int, value: Any) -> None:
-        """Leaves a result."""
-        if value is None:
-            return
-        kind = type(value)
-        if kind is int and 0 <= value < slate.LARGEST:
-            cell = value << slate.KIND_BITS | slate.NUMBER
-        elif kind is bool:
-            cell = slate.TRUE if value else slate.FALSE
-        else:
-            try:
-                data = _dumps(value)
-            except BaseException as error:
-                self._fail(number, error)
-                return
-            self._leave(number, slate.BYTES, data)
-            return
-        self._slots[number & slate.MASK] = cell
-
-    def _fail(self, number: int, error: BaseException) -> None:
-        data = error.data if isinstance(error, _PackedError) else _pack(error)
-        self._leave(number, slate.FAILURE, data)
-
-    def _leave(self, number: int, kind: int, data: bytes) -> None:
-        size = len(data)
-        if self._cells[slate.COLLECTED] >= number:
-            self._used = 0  # all that is in the area was taken
-        end = self._used + size
-        if size > slate.INLINE or end > slate.AREA_BYTES:
-            self._channel.send(parcels.BIG + parcels.BIG_HEAD.pack(number, kind) + data)
-            cell = slate.MESSAGE
-        else:
-            self._area[self._used : end] = data
-            where = self._used << slate.LENGTH_BITS | size
-            cell = where << slate.KIND_BITS | kind
-            self._used = end
-        self._slots[number & slate.MASK] = cell
+    def _answer(self) -> None:
+        """Says that it is through with a message, and what it does not look at any more."""
+        self._cells[slate.PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        released = self._unloader.released
+        numbers = [released.popleft() for _ in range(len(released))]
+        answer = wire.ANSWER + wire.ANSWER_BODY.pack(*self._measured)
+        self._channel.send(answer + wire.numbers(numbers) if numbers else answer)
 
 
 _NO_KWARGS: Final[dict[str, Any]] = {}
-
-
-class _PackedError(Exception):
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.data = data
-
-
-class _Packed:
-    """In the place of a function whose call could not be written."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __call__(self) -> None:
-        raise _PackedError(self._data)
-
-
-class _Unreadable:
-    """In the place of a function that could not be read, or whose arguments could not be."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __call__(self, *_: Any, **__: Any) -> None:
-        raise self._error
-
-
-def _dumps(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # by value it may work, or say better why not
-        return passing.dumps_result(value)
-
-
-def _pack(error: BaseException) -> bytes:
-    return pickle.dumps(Failure.of(error, dumps=passing.dumps_result, hidden=_OUR_FRAMES))
 
 
 def _reseed() -> None:

@@ -170,21 +170,20 @@ def _networks(value: Any) -> tuple[Any, ...]:
         return ()
     from ipaddress import IPv4Network, IPv6Network, ip_network
 
-    if isinstance(value, str):
-        value = value.split(",")
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{value!r} is no network")
+        value = (value,)
     found: list[Any] = []
-    for item in (
-        part for item in value for part in (item.split(",") if isinstance(item, str) else [item])
-    ):
-        if isinstance(item, IPv4Network | IPv6Network) or item == "unix":
+    for item in value:
+        if isinstance(item, IPv4Network | IPv6Network):
             found.append(item)
             continue
-        try:
-            found.append(ip_network(item.strip()))
-        except (ValueError, AttributeError):
-            raise ValueError(f"{item!r} is no network") from None
+        if not isinstance(item, str):
+            raise ValueError(f"{item!r} is no network")
+        for part in map(str.strip, item.split(",")):
+            try:
+                found.append(part if part == "unix" else ip_network(part))
+            except ValueError:
+                raise ValueError(f"{part!r} is no network") from None
     return tuple(found)
 
 

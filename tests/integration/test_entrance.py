@@ -149,7 +149,7 @@ def test_client_certificates(start: Start, papers: Papers, needed: str) -> None:
             line(client)
         strange = papers.client()
         trustme.CA().issue_cert("someone").configure_cert(strange)
-        with pytest.raises(OSError), secured(served, strange) as client:
+        with pytest.raises((ssl.SSLError, ConnectionError)), secured(served, strange) as client:
             if not client.recv(1):
                 raise ConnectionResetError
         with secured(served, papers.client()) as client:
@@ -330,3 +330,20 @@ def test_plain_workers_know_nothing_of_tls(tmp_path: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_applications_over_tls_behind_a_proxy(tmp_path: Path, papers: Papers, kind: str) -> None:
+    """They are told that it is HTTPS, and whose request it is."""
+    certificate = papers.issue(f"{kind}.pem", "localhost")
+    arguments = ("-w", "1", "--proxy-protocol", "--certificate", str(certificate))
+    target = f"{TARGETS / 'whence.py'}:{kind}"
+    with serve(target, f"--{kind}", *arguments, log=tmp_path / "log") as served:
+        with served.connect() as plain:
+            plain.sendall(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n")
+            with papers.client().wrap_socket(plain, server_hostname="localhost") as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                answer = b""
+                while chunk := client.recv(1000):
+                    answer += chunk
+        assert b"\nhttps 192.0.2.7" in answer, answer

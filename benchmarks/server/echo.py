@@ -33,3 +33,15 @@ async def streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     """Sends back what it gets."""
     while data := await reader.read(1000):
         writer.write(data)
+
+
+class Patient(Echo):
+    """Reads no more while its client does not."""
+
+    def pause_writing(self) -> None:
+        """Waits for the client."""
+        self.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume_writing(self) -> None:
+        """Goes on."""
+        self.transport.resume_reading()  # type: ignore[attr-defined]

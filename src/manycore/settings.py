@@ -62,6 +62,9 @@ class Setting:
     switch: bool = False
 
 
+LONGEST_PROTOCOL = 255  # bytes of an ALPN name (RFC 7301, 3.1)
+_ALL_PERMISSIONS = 0o777
+_OCTAL = re.compile(r"0?[0-7]{3}")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -138,6 +141,63 @@ def _bind(value: Any) -> BindAddress:
     return parse_bind(value.strip())
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """Takes one text or several; a text may hold several, separated by commas."""
+    if isinstance(value, str | os.PathLike):
+        value = os.fspath(value)
+        value = value.split(",") if value else ()
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, str | os.PathLike) for item in value
+    ):
+        raise ValueError(f"{value!r} is neither a text nor several")
+    texts = tuple(str(os.fspath(item)).strip() for item in value)
+    if not all(texts):
+        raise ValueError("one of them is empty")
+    return texts
+
+
+def _protocols(value: Any) -> tuple[str, ...]:
+    names = _texts(value)
+    for name in names:
+        if not name.isascii() or len(name) > LONGEST_PROTOCOL:
+            raise ValueError(f"{name!r} is no protocol's name")
+    return names
+
+
+def _networks(value: Any) -> tuple[Any, ...]:
+    """Takes networks, and `unix`."""
+    if not value:
+        return ()
+    from ipaddress import IPv4Network, IPv6Network, ip_network
+
+    if not isinstance(value, list | tuple):
+        value = (value,)
+    found: list[Any] = []
+    for item in value:
+        if isinstance(item, IPv4Network | IPv6Network):
+            found.append(item)
+            continue
+        if not isinstance(item, str):
+            raise ValueError(f"{item!r} is no network")
+        for part in map(str.strip, item.split(",")):
+            try:
+                found.append(part if part == "unix" else ip_network(part))
+            except ValueError:
+                raise ValueError(f"{part!r} is no network") from None
+    return tuple(found)
+
+
+def _permissions(value: Any) -> int | None:
+    """Takes permissions as octal digits, or as a number that is one already."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _OCTAL.fullmatch(value):
+        return int(value, 8)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _ALL_PERMISSIONS:
+        return value
+    raise ValueError(f"{value!r} is not three octal digits")
+
+
 def _setting(default: Any, parse: Callable[[Any], Any], *flags: str, **facts: Any) -> Any:
     return dataclasses.field(
         default=default, metadata={"setting": Setting(parse, default, flags, **facts)}
@@ -179,6 +239,110 @@ class ServeSettings:
         topic="Listening",
         text="How many clients may wait in the kernel's queue while every thread is busy. The "
         "kernel's own limit (net.core.somaxconn) applies too.",
+    )
+    unix_mode: int | None = _setting(
+        "",
+        _permissions,
+        "--unix-mode",
+        metavar="MODE",
+        remedy="give octal digits, such as 660",
+        topic="Listening",
+        text="Who may connect to the Unix sockets that are made here: their files' permissions, in "
+        "octal. By default what the umask leaves.",
+    )
+    proxy_protocol: bool = _setting(
+        False,
+        _switch,
+        "--proxy-protocol",
+        metavar="",
+        remedy="give true or false",
+        topic="Listening",
+        text="Every connection begins with a PROXY protocol header (version 1 or 2), which names "
+        "the client. Who sends none is disconnected, and so is who is not in proxy-from.",
+        switch=True,
+    )
+    proxy_from: tuple[Any, ...] = _setting(
+        "127.0.0.0/8,::1/128",
+        _networks,
+        "--proxy-from",
+        metavar="NETWORK",
+        many=True,
+        remedy="give addresses or networks, such as 10.0.0.0/8, and unix for Unix sockets",
+        topic="Listening",
+        text="Whose PROXY headers are believed: addresses and networks, and unix for whoever "
+        "connects over a Unix socket. May be given several times.",
+    )
+    certificate: tuple[str, ...] = _setting(
+        "",
+        _texts,
+        "--certificate",
+        metavar="FILE",
+        many=True,
+        remedy="give the path of a PEM file",
+        topic="TLS",
+        text="Serve over TLS with this certificate: a PEM file with the certificate and those of "
+        "its issuers. May be given several times: clients get the one that names what they ask "
+        "for, and else the first. The files are read again when they change.",
+    )
+    key: tuple[str, ...] = _setting(
+        "",
+        _texts,
+        "--key",
+        metavar="FILE",
+        many=True,
+        remedy="give one for each certificate, or none",
+        topic="TLS",
+        text="The certificate's private key, a PEM file. One for each certificate, in their order. "
+        "By default it is in the certificate's file.",
+    )
+    key_password_file: str = _setting(
+        "",
+        str,
+        "--key-password-file",
+        metavar="FILE",
+        remedy="give a path",
+        topic="TLS",
+        text="A file whose first line is the password of the keys.",
+    )
+    client_ca: str = _setting(
+        "",
+        str,
+        "--client-ca",
+        metavar="FILE",
+        remedy="give the path of a PEM file",
+        topic="TLS",
+        text="Who signs the certificates of clients: a PEM file.",
+    )
+    client_certificates: str = _setting(
+        "required",
+        _one_of("optional", "required"),
+        "--client-certificates",
+        metavar="optional|required",
+        remedy="give optional or required",
+        topic="TLS",
+        text="With client-ca: whether a client must have a certificate. One that it has is "
+        "checked always.",
+    )
+    alpn: tuple[str, ...] = _setting(
+        "",
+        _protocols,
+        "--alpn",
+        metavar="NAME",
+        many=True,
+        remedy="give names such as h2 or http/1.1",
+        topic="TLS",
+        text="The protocols that clients may choose from (ALPN), the best one first. May be given "
+        "several times.",
+    )
+    handshake_timeout: float = _setting(
+        10.0,
+        _positive_seconds,
+        "--handshake-timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds above 0",
+        topic="TLS",
+        text="How long a client may take for its PROXY header and its TLS handshake together. "
+        "Then it is disconnected.",
     )
     workers: int = _setting(
         "auto",
@@ -353,6 +517,19 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsError("asgi", problem, "leave the mode out")
     if settings.wsgi and settings.mode == "asyncio":
         raise SettingsError("wsgi", "it would block asyncio", "choose mode threads or greenlets")
+    _check_tls(settings)
+
+
+def _check_tls(settings: ServeSettings) -> None:
+    if settings.key and len(settings.key) != len(settings.certificate):
+        problem = f"{len(settings.key)} keys for {len(settings.certificate)} certificates"
+        raise SettingsError("key", problem, "give one for each certificate, in their order")
+    for name in ("client_ca", "alpn"):
+        if getattr(settings, name) and not settings.certificate:
+            raise SettingsError(name, "there is no TLS without a certificate", "give certificate")
+    if settings.proxy_protocol and not settings.proxy_from:
+        problem = "nobody's PROXY header would be believed"
+        raise SettingsError("proxy_from", problem, "give the proxies' networks")
 
 
 def table() -> dict[str, Setting]:

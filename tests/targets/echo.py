@@ -132,3 +132,9 @@ async def coroutine(conn: socket.socket) -> None:
 
 
 not_callable = 42
+
+
+def whence(conn: socket.socket, address: object) -> None:
+    """Says whose connection it is, then sends back what it gets."""
+    conn.sendall(f"{address}\n".encode())
+    handle(conn)

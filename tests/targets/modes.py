@@ -163,3 +163,17 @@ def wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     body = f"{os.getpid()} {environ['PATH_INFO']} {size} {environ['REMOTE_ADDR']}".encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
+
+
+async def whence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says whose connection it is, then sends back what it gets."""
+    writer.write(f"{writer.get_extra_info('peername')}\n".encode())
+    await echo(reader, writer)
+
+
+class Whence(Echo):
+    """Says whose connection it is, then sends back what it gets."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.write(f"{transport.get_extra_info('peername')}\n".encode())

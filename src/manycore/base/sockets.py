@@ -98,12 +98,13 @@ class Listener:
         self.file = None
 
 
-def listen(address: BindAddress, backlog: int) -> Listener:
+def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> Listener:
     """Opens a listener.
 
     Args:
         address: Where, as `parse_bind` gives it.
         backlog: How many clients the kernel may keep queued.
+        unix_mode: The permissions of a Unix socket's file; None: what the umask leaves.
 
     Raises:
         BindError: When the operating system refuses.
@@ -113,7 +114,7 @@ def listen(address: BindAddress, backlog: int) -> Listener:
             case TcpAddress():
                 return _listen_tcp(address, backlog)
             case UnixAddress():
-                return _listen_unix(address, backlog)
+                return _listen_unix(address, backlog, unix_mode)
             case InheritedSocket():
                 os.set_inheritable(address.fd, False)  # ours is a copy; no program may have either
                 return _adopt(os.dup(address.fd), str(address))
@@ -164,12 +165,14 @@ def _listen_tcp(address: TcpAddress, backlog: int) -> Listener:
     return Listener(sock, ours=True)
 
 
-def _listen_unix(address: UnixAddress, backlog: int) -> Listener:
+def _listen_unix(address: UnixAddress, backlog: int, mode: int | None) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _directory_locked(address):
             _remove_stale(address)
             sock.bind(address.path)
+            if mode is not None:  # before listen(): nobody could connect until now
+                os.chmod(address.path, mode)
             sock.listen(backlog)
             made = os.lstat(address.path)
         sock.setblocking(False)

@@ -26,10 +26,12 @@ def check(target: str, config: Path | None, **flags: Any) -> None:
       1  an address is taken     4  the target could not be loaded
     """  # noqa: D205  # it is the help page
     from manycore.server import server, targets
+    from manycore.server.entrance import check_entrance
     from manycore.server.plan import describe_limit, plan, require_extras
 
     settings = settings_for_this_process(flags, config)
     require_extras(settings)
+    check_entrance(settings)
     mode = plan(targets.load(target), target, "", settings).mode
     listeners = server.listen(settings)
     where = " ".join(map(str, listeners))

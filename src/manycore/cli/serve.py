@@ -61,11 +61,13 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
       2  a setting is wrong
     """  # noqa: D205  # it is the help page
     from manycore.server import launch, server, statistics
+    from manycore.server.entrance import check_entrance
     from manycore.server.job import Job, Parcel
     from manycore.server.plan import require_extras
 
     settings = settings_for_this_process(flags, config)
     require_extras(settings)
+    check_entrance(settings)
     listeners = server.listen(settings)
     board = statistics.create_board()
     job = Job.of_text(target, settings)

@@ -19,6 +19,7 @@ from manycore.settings import NO_CONTROL, ServeSettings, table
 from manycore.supervise.events import BOOT_TRIES
 
 from . import launch, statistics
+from .entrance import check_entrance
 from .handlers import describe
 from .job import Job, Parcel
 from .plan import plan, require_extras
@@ -112,6 +113,7 @@ def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSetti
     addresses: Any = bind if isinstance(bind, str) else tuple(bind)
     chosen = ServeSettings(bind=addresses, **settings)
     require_extras(chosen)
+    check_entrance(chosen)
     return chosen
 
 
@@ -124,7 +126,7 @@ def listen(settings: ServeSettings) -> list[Listener]:
     with ExitStack() as undo:
         listeners = []
         for address in settings.bind:
-            listener = sockets.listen(address, settings.backlog)
+            listener = sockets.listen(address, settings.backlog, settings.unix_mode)
             undo.callback(listener.close)
             listeners.append(listener)
         undo.pop_all()

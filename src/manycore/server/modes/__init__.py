@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from manycore.base.addresses import SocketAddress
+from manycore.server.entrance import Entrance
 from manycore.server.plan import Form, Plan
 from manycore.settings import ServeSettings
 
@@ -34,10 +35,12 @@ def create(
 
     Raises:
         MissingExtra: When a library that the mode needs is not installed.
+        SettingsError: When a certificate cannot serve.
         TargetError: When the target turns out not to be what the plan says.
     """
+    entrance = Entrance(settings)
     if plan.mode == "asyncio":
-        return _create_loop(plan, name, settings, row, freed)
+        return _create_loop(plan, name, settings, entrance, row, freed)
     handler = plan.handler
     if plan.form is Form.WSGI:
         from .wsgi import serve_wsgi
@@ -46,14 +49,19 @@ def create(
     if plan.mode == "greenlets":
         from .greenlets import GreenletMode
 
-        return GreenletMode(handler, plan.limit, settings.slow, row, freed)
+        return GreenletMode(handler, plan.limit, settings.slow, entrance, row, freed)
     from .threads import HandlerThreads
 
-    return HandlerThreads(handler, plan.limit, row, freed)
+    return HandlerThreads(handler, plan.limit, entrance, row, freed)
 
 
 def _create_loop(
-    plan: Plan, name: str, settings: ServeSettings, row: memoryview, freed: Callable[[], None]
+    plan: Plan,
+    name: str,
+    settings: ServeSettings,
+    entrance: Entrance,
+    row: memoryview,
+    freed: Callable[[], None],
 ) -> Mode:
     from .eventloop import LoopMode
     from .loops import choose_loop
@@ -69,4 +77,4 @@ def _create_loop(
             from .asgi import Asgi
 
             speaker = Asgi(plan.handler, name)
-    return LoopMode(speaker, choose_loop(settings.loop), plan.limit, row, freed)
+    return LoopMode(speaker, choose_loop(settings.loop), plan.limit, entrance, row, freed)

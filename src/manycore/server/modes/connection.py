@@ -242,15 +242,9 @@ class GreenConnection(socket.socket):
         if threading.get_ident() == hub.thread:
             woken = side.wait(timeout)
         else:
-            woken = self._block(select.POLLIN if side is self.reading else select.POLLOUT, timeout)
+            woken = block(self, reading=side is self.reading, timeout=timeout)
         if not woken:
             raise TimeoutError("timed out")
-
-    def _block(self, event: int, timeout: float | None) -> bool:
-        """Waits in a thread that is not the hub's."""
-        poller = select.poll()
-        poller.register(self.fileno(), event)
-        return bool(poller.poll(None if timeout is None else timeout * 1000))
 
     def _give_way(self) -> None:
         """A client that is always faster than we are must not keep all others waiting."""
@@ -303,3 +297,10 @@ class GreenConnection(socket.socket):
                 left = max(_SHORTEST, deadline - time.monotonic())
             sent = self._repeat(self.writing, lambda: _send(self, data, flags), left)  # noqa: B023
             data = data[sent:]
+
+
+def block(conn: socket.socket, *, reading: bool, timeout: float | None) -> bool:
+    """Waits for a connection in a thread that is not the hub's; False: not in time."""
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLIN if reading else select.POLLOUT)
+    return bool(poller.poll(None if timeout is None else timeout * 1000))

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from manycore.server.entrance import Entrance, TurnedAway, turn_away
+
 from .mode import Ledger, peer
 from .speaking import Connection, Speaker
 
@@ -60,6 +62,7 @@ class LoopMode:
         speaker: Speaks over each connection.
         new_loop: Makes the loop.
         limit: How many connections may be open.
+        entrance: What each connection passes first.
         row: The worker's row on the board.
         freed: Called, from any thread, when what `wake_below` asked for has come.
     """
@@ -69,11 +72,13 @@ class LoopMode:
         speaker: Speaker,
         new_loop: Callable[[], asyncio.AbstractEventLoop],
         limit: int,
+        entrance: Entrance,
         row: memoryview,
         freed: Callable[[], None],
     ) -> None:
         self._speaker = speaker
         self._new_loop = new_loop
+        self._entrance = entrance
         self._ledger = Ledger(limit, row, freed)
         self._arrivals: deque[tuple[socket.socket, Any]] = deque()
         self._woken = False
@@ -177,13 +182,35 @@ class LoopMode:
     async def _connect(self, connection: Connection) -> None:
         sock = LoopSocket(connection.conn, connection.socket_closed)
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, sock)
+            if self._entrance.is_open:
+                await self._loop.connect_accepted_socket(lambda: connection, sock)
+            else:
+                await self._pass(connection, sock)
+        except TurnedAway as error:
+            turn_away(connection.address, error)
+            sock.close()
         except OSError as error:
             log.info("client %s went away: %s", peer(connection.address), error)
             sock.close()
         except BaseException:
             sock.close()
             raise
+
+    async def _pass(self, connection: Connection, sock: LoopSocket) -> None:
+        """Lets a connection in that shows whom it is for and that it keeps a secret."""
+        entrance = self._entrance
+        deadline = self._loop.time() + entrance.timeout
+        try:
+            if entrance.proxied:
+                async with asyncio.timeout_at(deadline):
+                    connection.client = await entrance.await_header(sock, connection.address)
+            left = max(0.001, deadline - self._loop.time())
+            secured: dict[str, Any] = {"ssl": entrance.context(), "ssl_handshake_timeout": left}
+            await self._loop.connect_accepted_socket(
+                lambda: connection, sock, **(secured if entrance.secure else {})
+            )
+        except (OSError, TurnedAway) as error:
+            raise TurnedAway(str(error) or "timed out") from error
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -6,12 +6,16 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manycore.errors import MissingExtra
+from manycore.server.entrance import Entrance
 from manycore.server.handlers import Handler
 
 from .mode import Ledger, handle
+
+if TYPE_CHECKING:
+    import ssl
 
 try:
     from greenlet import GreenletExit
@@ -31,6 +35,7 @@ class GreenletMode:
         handler: What each connection is given to.
         limit: How many may be served at a time.
         slow: Seconds after which the log says who keeps all others waiting; 0: never.
+        entrance: What each connection passes first.
         row: The worker's row on the board.
         freed: Called, from any thread, when what `wake_below` asked for has come.
     """
@@ -40,12 +45,14 @@ class GreenletMode:
         handler: Handler,
         limit: int,
         slow: float,
+        entrance: Entrance,
         row: memoryview,
         freed: Callable[[], None],
     ) -> None:
         self._handler = handler
         self._ledger = Ledger(limit, row, freed)
-        self._connections: set[GreenConnection] = set()
+        self._entrance = None if entrance.is_open else entrance
+        self._connections: set[socket.socket] = set()
         self._hub = Hub(slow)
         self._thread = threading.Thread(target=self._hub.run, name="greenlets", daemon=True)
 
@@ -103,12 +110,38 @@ class GreenletMode:
     def _serve(self, conn: socket.socket, address: Any) -> None:
         """One connection's greenlet, from its start to its end."""
         try:
-            connection = GreenConnection(self._hub, conn)
+            connection: socket.socket = GreenConnection(self._hub, conn)
             self._connections.add(connection)
-            handle(self._run, connection, address, self._ledger.failed)
+            if self._entrance is None:
+                handle(self._run, connection, address, self._ledger.failed)
+            else:
+                connection = self._pass(self._entrance, connection, address)
             self._connections.discard(connection)
         finally:
             self._ledger.finished()
+
+    def _pass(self, entrance: Entrance, first: socket.socket, address: Any) -> socket.socket:
+        """Serves who gets in; gives the connection that it became."""
+        now = first
+
+        def become(connection: socket.socket) -> None:
+            nonlocal now
+            self._connections.discard(now)
+            self._connections.add(connection)
+            now = connection
+
+        with suppress(GreenletExit):  # the worker ends
+            passed = entrance.pass_blocking(first, address, self._secure, become)
+            if passed is not None:
+                handle(self._run, *passed, self._ledger.failed)
+        return now
+
+    def _secure(
+        self, conn: socket.socket, context: ssl.SSLContext, deadline: float
+    ) -> socket.socket:
+        from .secure import secure
+
+        return secure(self._hub, conn, context, deadline)
 
     def _run(self, connection: socket.socket, address: Any) -> None:
         with suppress(GreenletExit):  # the worker ends
@@ -117,4 +150,4 @@ class GreenletMode:
     def _end(self) -> None:
         for connection in self._connections:
             with suppress(OSError):  # its handler was faster
-                connection.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of TLS too

@@ -147,6 +147,10 @@ def handle(handler: Handler, conn: socket.socket, address: Any, failed: Callable
     leave_if_forked(process)
     # close() alone says nothing to the client while a process that the handler started still
     # has the socket; either fails if the handler was faster
+    if hasattr(conn, "unwrap"):  # it is a TLS connection
+        from manycore.server.tls import say_goodbye
+
+        say_goodbye(conn)
     with suppress(OSError):
         conn.shutdown(socket.SHUT_WR)
     with suppress(OSError):

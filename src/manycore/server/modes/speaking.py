@@ -48,7 +48,17 @@ class Connection(asyncio.Protocol):
         gone: Called when it is over.
     """
 
-    __slots__ = ("_gone", "_over", "_speaker", "address", "conn", "failed", "task", "transport")
+    __slots__ = (
+        "_gone",
+        "_over",
+        "_speaker",
+        "address",
+        "client",
+        "conn",
+        "failed",
+        "task",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.conn = conn
         self.address = address
+        self.client: Any = None  # its address, where a proxy named it
         self.failed = False
         self.transport: asyncio.Transport | None = None
         self.task: asyncio.Task[None] | None = None
@@ -70,9 +81,17 @@ class Connection(asyncio.Protocol):
         """Hands the transport to the speaker."""
         self.transport = cast("asyncio.Transport", transport)
         try:
-            self._speaker.begin(self, self.transport)
+            self._speaker.begin(self, self._transport_of_client())
         except BaseException as error:
             self.fail(error)
+
+    def _transport_of_client(self) -> asyncio.Transport:
+        assert self.transport is not None
+        if self.client is None:
+            return self.transport
+        from .proxied import ProxiedTransport
+
+        return cast("asyncio.Transport", ProxiedTransport(self.transport, self.client))
 
     def start(self, handler: Coroutine[Any, Any, None]) -> None:
         """Runs a coroutine that belongs to the connection."""

@@ -14,13 +14,18 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from manycore.server.entrance import Entrance
 from manycore.server.handlers import Handler
 from manycore.server.statistics import Column
 
 from .mode import handle
+
+if TYPE_CHECKING:
+    import ssl
 
 IDLE_AFTER: Final = 5.0  # seconds: outlives the pauses of a busy hour, ends soon after it
 
@@ -31,14 +36,21 @@ class HandlerThreads:
     Args:
         handler: What each connection is given to.
         limit: How many connections may be served at a time.
+        entrance: What each connection passes first.
         row: The worker's row on the board.
         freed: Called, from any thread, when what `wake_below` asked for has come.
     """
 
     def __init__(
-        self, handler: Handler, limit: int, row: memoryview, freed: Callable[[], None]
+        self,
+        handler: Handler,
+        limit: int,
+        entrance: Entrance,
+        row: memoryview,
+        freed: Callable[[], None],
     ) -> None:
         self._handler = handler
+        self._entrance = None if entrance.is_open else entrance
         self.limit = limit
         self._row = row
         self._freed = freed
@@ -108,14 +120,21 @@ class HandlerThreads:
             conns = list(self._busy.values())
         for conn in conns:
             with suppress(OSError):  # its handler was faster
-                conn.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(conn, socket.SHUT_RDWR)  # of TLS too, the connection's
         return len(conns)
 
     def close(self, timeout: float) -> None:
         """Waits for no thread: what still runs ends with the process."""
 
-    def handle(self, conn: socket.socket, address: Any) -> None:
+    def handle(self, thread: HandlerThread, conn: socket.socket, address: Any) -> None:
         """Runs the handler over one connection; called by the connection's thread."""
+        if self._entrance is not None:
+            passed = self._entrance.pass_blocking(
+                conn, address, _secure, partial(self._became, thread)
+            )
+            if passed is None:
+                return
+            conn, address = passed
         handle(self._handler, conn, address, self._count_failure)
 
     def finished(self, thread: HandlerThread) -> None:
@@ -139,9 +158,17 @@ class HandlerThreads:
             self._row[Column.THREADS] -= 1
             return True
 
+    def _became(self, thread: HandlerThread, conn: socket.socket) -> None:
+        with self._lock:
+            self._busy[thread] = conn
+
     def _count_failure(self) -> None:
         with self._lock:
             self._row[Column.FAILED] += 1
+
+
+def _secure(conn: socket.socket, context: ssl.SSLContext, _deadline: float) -> socket.socket:
+    return context.wrap_socket(conn, server_side=True, do_handshake_on_connect=False)
 
 
 class HandlerThread(threading.Thread):
@@ -161,6 +188,6 @@ class HandlerThread(threading.Thread):
                 if self._threads.retire(self):
                     return
                 continue
-            self._threads.handle(conn, address)
+            self._threads.handle(self, conn, address)
             del conn, address  # an idle thread must keep nothing of its last client
             self._threads.finished(self)

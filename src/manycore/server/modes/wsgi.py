@@ -28,6 +28,8 @@ class _Gateway(Gateway_10):
         """Tells the application that it has siblings, and where it is."""
         environ: Any = super().get_environ()  # type: ignore[no-untyped-call]
         environ["wsgi.multiprocess"] = True
+        if hasattr(self.req.conn.socket, "unwrap"):  # it is a TLS connection
+            environ["wsgi.url_scheme"], environ["HTTPS"] = "https", "on"
         environ["SERVER_NAME"] = self.req.server.host
         return environ
 

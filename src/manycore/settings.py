@@ -282,6 +282,16 @@ class ServeSettings:
         topic="Stopping",
         text="How long a graceful stop lets open connections go on. Then they are ended.",
     )
+    pre_stop_delay: float = _setting(
+        0.0,
+        _seconds,
+        "--pre-stop-delay",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Stopping",
+        text="For how long all goes on as before after a graceful stop was asked for, so that "
+        "whoever sends clients here (a load balancer, Kubernetes) notices and sends no more.",
+    )
     reload_overlap: int = _setting(
         1,
         _whole(1, MOST_WORKERS),
@@ -313,6 +323,16 @@ class ServeSettings:
         text="Where the server can be asked and told things: a Unix socket that only this user "
         "can use. By default NAME.sock in a directory of this user's own for the command, and "
         "none for serve and Server.",
+    )
+    pid_file: str = _setting(
+        "",
+        str,
+        "--pid-file",
+        metavar="PATH",
+        remedy="give a path",
+        topic="Control",
+        text="A file for the supervisor's process id. One whose server runs is refused, one that "
+        "a killed server left is replaced; it is removed at the end.",
     )
     log_level: str = _setting(
         "info",

@@ -64,6 +64,7 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     from manycore.server.job import Job, Parcel
     from manycore.server.plan import require_extras
 
+    launch.hold_stops_back()
     settings = settings_for_this_process(flags, config)
     require_extras(settings)
     listeners = server.listen(settings)

@@ -24,6 +24,7 @@ from . import statistics, worker
 from .control import ServerControl
 from .job import Job
 from .plan import describe_limit
+from .service import Service
 from .statistics import Column, settle
 
 log = logging.getLogger("manycore.server")
@@ -37,6 +38,7 @@ class ServerCrew:
         listeners: Where; closed by the supervisor, last of all.
         board: Where the workers count.
         announce: Called when every worker is ready.
+        service: Who tells the surroundings.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class ServerCrew:
         listeners: list[Listener],
         board: Board,
         announce: Callable[[], None],
+        service: Service,
     ) -> None:
         self._job = job
         self._listeners = listeners
         self._board = board
         self._announce = announce
+        self._service = service
         self._rows: dict[int, int] = {}  # by the worker's name
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
@@ -58,6 +62,7 @@ class ServerCrew:
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
+        self._service.begin(supervisor, self._board)
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -105,11 +110,17 @@ class ServerCrew:
             describe_limit(modes[0] if modes else settings.mode, settings),
             os.getpid(),
         )
+        self._service.ready()
         self._announce()
+
+    def reload_begins(self) -> None:
+        """Says so."""
+        self._service.reload_begins()
 
     def reload_ends(self, generation: int, failure: Failure | None) -> None:
         """Says how a reload went."""
         self._control.reload_ends(generation, failure)
+        self._service.reload_ends(failure)
         if failure is None:
             log.info("reloaded: every worker is of generation %d", generation)
             return
@@ -121,9 +132,15 @@ class ServerCrew:
         if failure.details:
             log.error("%s", failure.details)
 
+    def stop_nears(self, delay: float) -> None:
+        """Says so."""
+        self._control.stopping()
+        self._service.stopping(f"stopping in {delay:g} s; still serving")
+
     def stopping(self) -> None:
         """Keeps the queue from growing, so that it can be served to its end."""
         self._control.stopping()
+        self._service.stopping()
         for listener in self._listeners:
             listener.refuse_newcomers()
 

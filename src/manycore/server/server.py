@@ -266,6 +266,7 @@ class Server:
             return
         try:
             patience = self._settings.graceful_timeout + STOP_PATIENCE
+            patience += self._settings.pre_stop_delay
             supervisor.stop(quick=quick, timeout=patience)
         finally:
             board.close()

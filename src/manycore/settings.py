@@ -344,6 +344,16 @@ class ServeSettings:
         text="The least that is logged: debug, info, warning, error or critical. With debug, a "
         "command that fails shows its traceback.",
     )
+    log_file: str = _setting(
+        "",
+        str,
+        "--log-file",
+        metavar="PATH",
+        remedy="give a path",
+        topic="Logs",
+        text="The file that the log is appended to, in place of standard error. One that was moved "
+        "away is followed by a new one of the name, at the next record or at USR1.",
+    )
     log_format: str = _setting(
         "text",
         _one_of("text", "json"),

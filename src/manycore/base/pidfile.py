@@ -69,6 +69,7 @@ class PidFile:
 def _open(path: str) -> int:
     """Opens and locks the file; gives its descriptor."""
     while True:
+        said = b""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
         try:
             said = os.pread(fd, _LONGEST, 0)

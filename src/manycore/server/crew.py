@@ -6,10 +6,12 @@ import errno
 import heapq
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from manycore.base import logs
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -155,5 +157,9 @@ class ServerCrew:
             log.warning("worker %d took %d open connections with it", order.number, lost)
 
     def reopen_logs(self) -> None:
-        """Standard error has no name that could be opened again."""
+        """Opens the log file anew, here and in every worker."""
+        if logs.reopen():
+            self._supervisor.pass_on(signal.SIGUSR1)
+            log.info("the log file was opened anew")
+            return
         log.warning("ignored SIGUSR1: the log goes to standard error, which cannot be reopened")

@@ -16,7 +16,14 @@ from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.base.streams import fill_standard_descriptors
 from manycore.base.titles import set_title
-from manycore.errors import BootError, ExitCode, ManycoreError, PidFileError, TargetError
+from manycore.errors import (
+    BootError,
+    ExitCode,
+    ManycoreError,
+    PidFileError,
+    SettingsError,
+    TargetError,
+)
 from manycore.supervise.events import Failure, Policy
 from manycore.supervise.report import ReadyReport, Report, encode
 from manycore.supervise.supervisor import STOPS, Supervisor
@@ -78,6 +85,8 @@ def as_error(failure: Failure) -> ManycoreError:
     """Makes an exception of a failure."""
     if failure.code is ExitCode.TARGET_FAILED:
         return TargetError(failure.where, failure.problem, failure.remedy, failure.details)
+    if failure.code is ExitCode.USAGE:
+        return SettingsError(failure.where, failure.problem, failure.remedy)
     if failure.code is ExitCode.FAILED and failure.where:
         return PidFileError(failure.where, failure.problem, failure.remedy)
     return BootError(failure.problem, failure.details)
@@ -118,7 +127,6 @@ def main(fd: int) -> NoReturn:
     sys.path[:] = parcel.path
     settings = parcel.job.settings
     set_title(f"supervisor {parcel.job.name}")
-    logs.configure(settings.log_level, settings.log_format)
 
     def tell(report: Report) -> None:
         if parcel.report is not None:
@@ -128,9 +136,12 @@ def main(fd: int) -> NoReturn:
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page that it shares with us
     try:
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
         failure = _run_parcel(parcel, tell)
     except PidFileError as error:
         failure = Failure(error.exit_code, error.problem, error.path, error.remedy)
+    except SettingsError as error:
+        failure = Failure(error.exit_code, error.problem, error.where, error.remedy)
     if failure is None:
         sys.exit(ExitCode.OK)
     tell(failure)

@@ -90,7 +90,7 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
     )
     listeners = listen(settings)
     with statistics.create_board() as board:
-        logs.configure(settings.log_level, settings.log_format)
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
         failure = launch.run(job, listeners, board)
     if failure is not None:
         raise launch.as_error(failure)

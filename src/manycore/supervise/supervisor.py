@@ -212,6 +212,12 @@ class Supervisor:
             self._timers.call_later(self._delay, lambda: self._pending.append(stop))
         return True
 
+    def pass_on(self, signum: signal.Signals) -> None:
+        """Sends a signal to every worker that was ready: one that boots does not know it yet."""
+        for handle in self._workers.values():
+            if handle.was_ready:
+                handle.send_signal(signum)
+
     def scale(self, workers: int) -> None:
         """Changes the number of workers."""
         self._wanted = workers
@@ -253,6 +259,7 @@ class Supervisor:
                 case Failure():
                     self._pending.append(events.BootFailed(worker, report))
                 case ReadyReport():
+                    handle.was_ready = True
                     self._pending.append(events.Booted(worker))
                 case LetGoReport():
                     self._pending.append(events.LetGo(worker))

@@ -181,6 +181,23 @@ class ControlError(ManycoreError):
         return f"{self.place}: {self.problem}; {self.remedy}"
 
 
+class NotInServerError(ManycoreError, RuntimeError):
+    """Something that belongs to a server was used outside of one. The program's author must act.
+
+    Args:
+        what: What was used.
+        remedy: What to use instead.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} works in a server's handlers only; {self.remedy}"
+
+
 class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLost says it
     """The supervisor of a server ended without having been asked to.
 

@@ -273,6 +273,16 @@ class ServeSettings:
         text="In mode greenlets, for how long a handler may keep all others from running before "
         "the log says which file and line did. 0: it is never said.",
     )
+    offload_workers: int = _setting(
+        1,
+        _whole(1, MOST_WORKERS),
+        "--offload-workers",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Handlers",
+        text="How many processes each worker has for what its handlers give to manycore.offload. "
+        "They start with the first call.",
+    )
     graceful_timeout: float = _setting(
         30.0,
         _seconds,

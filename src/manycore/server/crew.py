@@ -22,8 +22,9 @@ from manycore.supervise.supervisor import Supervisor
 from manycore.watch import places
 from manycore.watch.control import ControlSocket
 
-from . import statistics, worker
+from . import inside, statistics, worker
 from .control import ServerControl
+from .inside import Inside
 from .job import Job
 from .plan import describe_limit
 from .service import Service
@@ -94,6 +95,7 @@ class ServerCrew:
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
         row[Column.PID] = os.getpid()
+        inside.enter(Inside(self._service.shared, self._job.settings.offload_workers))
         return worker.live(order.number, tell, self._job, self._listeners, row)
 
     def limit(self, workers: int) -> int:

@@ -12,13 +12,14 @@ from manycore.settings import ServeSettings
 from manycore.supervise.events import Failure
 from manycore.supervise.supervisor import Supervisor
 
+from .place import SharedPlace
 from .statistics import Column, State
 
 PINGS: Final = 2  # a watchdog's period: one that is late by less than half is no reason to end us
 
 
 class Service:
-    """Tells the service manager, and keeps the pid file.
+    """Tells the service manager, keeps the pid file, and has what the workers share.
 
     Args:
         settings: Of the server.
@@ -30,6 +31,7 @@ class Service:
 
     def __init__(self, settings: ServeSettings, *, is_main: bool = True) -> None:
         self._pid_file = PidFile(settings.pid_file) if settings.pid_file else None
+        self.shared = SharedPlace()
         self._notifier = Notifier.take(os.environ) if is_main else Notifier()
         self._supervisor: Supervisor
         self._board: Board
@@ -64,7 +66,8 @@ class Service:
         return [] if self._pid_file is None else [self._pid_file.fd]
 
     def close(self) -> None:
-        """Removes the pid file."""
+        """Removes the pid file, and what the workers shared."""
+        self.shared.close()
         if self._pid_file is not None:
             self._pid_file.close()
 

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -83,6 +84,10 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         tell(ReadyReport())
         acceptor.run()
         mode.close(max(CLOSE_PATIENCE, acceptor.time_left))
+        if offloading := sys.modules.get(
+            f"{__package__}.offloading"
+        ):  # who never offloads has none
+            offloading.end()
     return ExitCode.OK
 
 

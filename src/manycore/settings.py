@@ -283,6 +283,17 @@ class ServeSettings:
         text="How many processes each worker has for what its handlers give to manycore.offload. "
         "They start with the first call.",
     )
+    hooks: str = _setting(
+        "",
+        str,
+        "--hooks",
+        metavar="MODULE|FILE",
+        remedy="give a module's name or a path that ends in .py",
+        topic="Workers",
+        text="A module or a Python file whose functions are called in the server's life: "
+        "on_starting, when_ready, on_reload, child_exit and on_exit in the supervisor; post_fork, "
+        "post_worker_init and worker_exit in each worker.",
+    )
     graceful_timeout: float = _setting(
         30.0,
         _seconds,

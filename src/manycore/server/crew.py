@@ -24,6 +24,7 @@ from manycore.watch.control import ControlSocket
 
 from . import inside, statistics, worker
 from .control import ServerControl
+from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
 from .plan import describe_limit
@@ -42,6 +43,7 @@ class ServerCrew:
         board: Where the workers count.
         announce: Called when every worker is ready.
         service: Who tells the surroundings.
+        hooks: What the program wants to be called for.
     """
 
     def __init__(
@@ -51,12 +53,17 @@ class ServerCrew:
         board: Board,
         announce: Callable[[], None],
         service: Service,
+        hooks: Hooks,
     ) -> None:
         self._job = job
         self._listeners = listeners
         self._board = board
         self._announce = announce
         self._service = service
+        self._hooks = hooks
+        where = tuple(str(listener) for listener in listeners)
+        self._facts = ServerFacts(job.name, os.getpid(), where, job.settings.workers)
+        hooks.require("on_starting", self._facts)
         self._rows: dict[int, int] = {}  # by the worker's name
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
@@ -79,6 +86,7 @@ class ServerCrew:
 
     def close(self) -> None:
         """Lets go of whoever is connected to the control socket: that says that all has ended."""
+        self._hooks.call("on_exit", self._facts)
         if self._socket is not None:
             self._socket.close()
 
@@ -96,7 +104,14 @@ class ServerCrew:
         row[Column.RESTARTS] = self._starts[order.number] - 1
         row[Column.PID] = os.getpid()
         inside.enter(Inside(self._service.shared, self._job.settings.offload_workers))
-        return worker.live(order.number, tell, self._job, self._listeners, row)
+        who = WorkerFacts(order.number, os.getpid(), order.generation)
+        before = partial(self._hooks.require, "post_fork", self._facts, who)
+        after = partial(self._hooks.require, "post_worker_init", who)
+        try:
+            boot = worker.Boot(before, after)
+            return worker.live(order.number, tell, self._job, self._listeners, row, boot)
+        finally:
+            self._hooks.call("worker_exit", self._facts, who)
 
     def limit(self, workers: int) -> int:
         """Keeps the number of workers within what the board has rows for."""
@@ -114,11 +129,13 @@ class ServerCrew:
             describe_limit(modes[0] if modes else settings.mode, settings),
             os.getpid(),
         )
+        self._hooks.call("when_ready", self._facts)
         self._service.ready()
         self._announce()
 
     def reload_begins(self) -> None:
         """Says so."""
+        self._hooks.call("on_reload", self._facts)
         self._service.reload_begins()
 
     def reload_ends(self, generation: int, failure: Failure | None) -> None:
@@ -153,6 +170,7 @@ class ServerCrew:
         index = self._rows.pop(order.worker, None)
         if index is None:  # it never had one
             return
+        self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
         heapq.heappush(self._free, index)
         if lost:

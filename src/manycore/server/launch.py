@@ -29,6 +29,7 @@ from manycore.supervise.report import ReadyReport, Report, encode
 from manycore.supervise.supervisor import STOPS, Supervisor
 
 from .crew import ServerCrew
+from .hooks import Hooks
 from .job import Job, Parcel
 from .service import Service
 from .statistics import Column
@@ -73,7 +74,7 @@ def run(
             cleanup.callback(listener.close)
         service = Service(settings, is_main=is_main)
         cleanup.callback(service.close)
-        crew = ServerCrew(job, listeners, board, announce, service)
+        crew = ServerCrew(job, listeners, board, announce, service, Hooks.of(settings.hooks))
         cleanup.callback(crew.close)
         secrets = [*private, *service.descriptors()]
         failure = Supervisor(crew, policy, owner=owner, private=secrets).run()
@@ -140,6 +141,9 @@ def main(fd: int) -> NoReturn:
         failure = _run_parcel(parcel, tell)
     except PidFileError as error:
         failure = Failure(error.exit_code, error.problem, error.path, error.remedy)
+    except TargetError as error:
+        what = (error.problem, error.target, error.remedy, error.details)
+        failure = Failure(error.exit_code, *what)
     except SettingsError as error:
         failure = Failure(error.exit_code, error.problem, error.where, error.remedy)
     if failure is None:

@@ -49,14 +49,14 @@ elsewhere use manycore.Pool
     if here.hub is not None:
         return _wait_in_greenlet(here.hub, future)
     asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
         return asyncio.wrap_future(future)
     return future.result()
 
 
 def end() -> None:
     """Ends the worker's pool, if it has one."""
-    global _pool  # noqa: PLW0603  # it is the process's
+    global _pool  # it is the process's
     with _lock:
         pool, _pool = _pool, None
     if pool is not None:

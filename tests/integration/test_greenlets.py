@@ -372,7 +372,11 @@ class TestEndings:
         _client, conn = pair
 
         def handle(c: GreenConnection) -> None:
-            running.hub.spawn(lambda: (manycore.sleep(0.02), c.close()))
+            def close() -> None:
+                manycore.sleep(0.02)
+                c.close()
+
+            running.hub.spawn(close)
             c.recv(1)
 
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -547,14 +551,15 @@ class TestWatchdog:
     def test_many_short_pieces_are_not_one_long_one(self, caplog: pytest.LogCaptureFixture) -> None:
         """A hub that is busy is not blocked."""
         running = Running(slow=0.1)
+        done: list[int] = []
 
         def short() -> None:
             for _ in range(60):
                 time.sleep(0.005)
                 manycore.sleep(0)
+            done.append(1)
 
-        done: list[int] = []
-        running.hub.call(running.hub.spawn, lambda: (short(), done.append(1)))
+        running.hub.call(running.hub.spawn, short)
         eventually(lambda: done, within=10)
         running.stop()
         assert "keeps" not in caplog.text

@@ -395,7 +395,7 @@ def test_handlers_of_this_program_in_every_mode() -> None:
         (shout, {}, b"HELLO"),
         (whisper, {"mode": "greenlets"}, b"hello"),
     ):
-        with Server(handler, workers=1, log_level="critical", **settings) as server:  # type: ignore[arg-type]
+        with Server(handler, workers=1, log_level="critical", **settings) as server:
             with socket.create_connection(server.addresses[0], timeout=10) as client:
                 assert exchange(client, b"Hello") == answer
 

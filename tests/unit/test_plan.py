@@ -173,7 +173,7 @@ def test_settings_that_contradict(settings: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("yes", True), ("0", False), ("ON", True)])
-def test_switches_in_text(text: str, value: bool) -> None:  # noqa: FBT001
+def test_switches_in_text(text: str, value: bool) -> None:
     """Variables and files have words for them."""
     assert ServeSettings(asgi=text).asgi is value  # type: ignore[arg-type]
 

@@ -38,7 +38,7 @@ def ask(client: socket.socket, word: str) -> str:
 
 @pytest.mark.parametrize(("handler", "mode"), MODES)
 def test_offloaded_work(log: Path, handler: str, mode: str) -> None:
-    """What it gives comes back, or what it raises, or how its process was lost; the pool lives on."""
+    """What it gives comes back, or what it raises, or how it was lost; the pool lives on."""
     with serving(log, handler, mode) as served:
         with served.connect(timeout=20) as client:
             here, _, there = ask(client, "where").split()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .errors import BootError as BootError
     from .errors import ManycoreError as ManycoreError
     from .errors import MissingExtra as MissingExtra
+    from .errors import NotInServerError as NotInServerError
     from .errors import RemoteError as RemoteError
     from .errors import SendError as SendError
     from .errors import SettingsError as SettingsError
@@ -71,8 +72,10 @@ if TYPE_CHECKING:
     from .process.context import set_forkserver_preload as set_forkserver_preload
     from .process.context import set_start_method as set_start_method
     from .process.process import Process as Process
+    from .server.offloading import offload as offload
     from .server.server import Server as Server
     from .server.server import serve as serve
+    from .server.sharing import shared as shared
     from .server.sleeping import sleep as sleep
     from .server.statistics import ServerStatistics as ServerStatistics
     from .server.statistics import WorkerStatistics as WorkerStatistics
@@ -94,6 +97,7 @@ _HOMES = {
     "Manager": ".state.manager",
     "ManycoreError": ".errors",
     "MissingExtra": ".errors",
+    "NotInServerError": ".errors",
     "Pipe": ".process.context",
     "Pool": ".pool.classic",
     "Process": ".process.process",
@@ -136,12 +140,14 @@ _HOMES = {
     "get_logger": "multiprocessing",
     "get_start_method": ".process.context",
     "log_to_stderr": "multiprocessing",
+    "offload": ".server.offloading",
     "parent_process": "multiprocessing",
     "preload": ".base.template",
     "serve": ".server.server",
     "set_executable": "multiprocessing",
     "set_forkserver_preload": ".process.context",
     "set_start_method": ".process.context",
+    "shared": ".server.sharing",
     "sleep": ".server.sleeping",
     "tree": ".base.tree",
 }
@@ -162,6 +168,7 @@ __all__ = [
     "Manager",
     "ManycoreError",
     "MissingExtra",
+    "NotInServerError",
     "Pipe",
     "Pool",
     "Process",
@@ -204,12 +211,14 @@ __all__ = [
     "get_logger",
     "get_start_method",
     "log_to_stderr",
+    "offload",
     "parent_process",
     "preload",
     "serve",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "shared",
     "sleep",
     "tree",
 ]

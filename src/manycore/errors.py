@@ -72,6 +72,25 @@ class BindError(ManycoreError):
         return f"cannot listen on {self.address}: {self.problem}; {self.remedy}"
 
 
+class PidFileError(ManycoreError):
+    """The pid file could not be taken. Whoever runs this machine must act.
+
+    Args:
+        path: The file.
+        problem: What is the matter.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        super().__init__(path, problem, remedy)
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"pid file {self.path}: {self.problem}; {self.remedy}"
+
+
 class TargetError(ManycoreError):
     """The target could not be loaded, or is nothing that can be served. Its author must act.
 
@@ -160,6 +179,23 @@ class ControlError(ManycoreError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}; {self.remedy}"
+
+
+class NotInServerError(ManycoreError, RuntimeError):
+    """Something that belongs to a server was used outside of one. The program's author must act.
+
+    Args:
+        what: What was used.
+        remedy: What to use instead.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} works in a server's handlers only; {self.remedy}"
 
 
 class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLost says it

@@ -437,6 +437,27 @@ class ServeSettings:
         text="In mode greenlets, for how long a handler may keep all others from running before "
         "the log says which file and line did. 0: it is never said.",
     )
+    offload_workers: int = _setting(
+        1,
+        _whole(1, MOST_WORKERS),
+        "--offload-workers",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Handlers",
+        text="How many processes each worker has for what its handlers give to manycore.offload. "
+        "They start with the first call.",
+    )
+    hooks: str = _setting(
+        "",
+        str,
+        "--hooks",
+        metavar="MODULE|FILE",
+        remedy="give a module's name or a path that ends in .py",
+        topic="Workers",
+        text="A module or a Python file whose functions are called in the server's life: "
+        "on_starting, when_ready, on_reload, child_exit and on_exit in the supervisor; post_fork, "
+        "post_worker_init and worker_exit in each worker.",
+    )
     graceful_timeout: float = _setting(
         30.0,
         _seconds,
@@ -445,6 +466,16 @@ class ServeSettings:
         remedy="give a number of seconds from 0",
         topic="Stopping",
         text="How long a graceful stop lets open connections go on. Then they are ended.",
+    )
+    pre_stop_delay: float = _setting(
+        0.0,
+        _seconds,
+        "--pre-stop-delay",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Stopping",
+        text="For how long all goes on as before after a graceful stop was asked for, so that "
+        "whoever sends clients here (a load balancer, Kubernetes) notices and sends no more.",
     )
     reload_overlap: int = _setting(
         1,
@@ -478,6 +509,16 @@ class ServeSettings:
         "can use. By default NAME.sock in a directory of this user's own for the command, and "
         "none for serve and Server.",
     )
+    pid_file: str = _setting(
+        "",
+        str,
+        "--pid-file",
+        metavar="PATH",
+        remedy="give a path",
+        topic="Control",
+        text="A file for the supervisor's process id. One whose server runs is refused, one that "
+        "a killed server left is replaced; it is removed at the end.",
+    )
     log_level: str = _setting(
         "info",
         _one_of("debug", "info", "warning", "error", "critical"),
@@ -487,6 +528,16 @@ class ServeSettings:
         topic="Logs",
         text="The least that is logged: debug, info, warning, error or critical. With debug, a "
         "command that fails shows its traceback.",
+    )
+    log_file: str = _setting(
+        "",
+        str,
+        "--log-file",
+        metavar="PATH",
+        remedy="give a path",
+        topic="Logs",
+        text="The file that the log is appended to, in place of standard error. One that was moved "
+        "away is followed by a new one of the name, at the next record or at USR1.",
     )
     log_format: str = _setting(
         "text",

@@ -16,9 +16,12 @@ import select
 import stat
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from manycore.errors import SettingsError
 
 PATIENCE: Final = 0.5  # seconds that a record waits for a full pipe, before it is dropped
 _ATOMIC: Final = select.PIPE_BUF  # bytes that a pipe takes whole once it is writable at all
@@ -126,6 +129,80 @@ class StderrHandler(logging.Handler):
         return True
 
 
+class FileHandler(logging.Handler):
+    """Appends records to a file, each by one write, and finds it anew when it was moved away.
+
+    Guarantee: a record is in the file that had the name a moment ago, or in the one that has it
+    now; rotation loses none, whether anybody tells of it or not.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: When it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = os.path.abspath(path)
+        self._fd = _open_to_append(self._path)
+
+    def close(self) -> None:
+        """Closes the file."""
+        with self._locked():
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+        super().close()
+
+    def reopen(self) -> None:
+        """Opens the file that has the name now; where that fails, the old one is kept."""
+        with self._locked():
+            self._follow()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # the caller's format string and arguments do not fit
+            line = self.format(_complaint(record, error))
+        with suppress(OSError):  # the disk is full: there is nowhere to say it
+            self._follow()
+            os.write(self._fd, (line + "\n").encode(errors="backslashreplace"))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def _follow(self) -> None:
+        with suppress(OSError):
+            try:
+                found, ours = os.stat(self._path), os.fstat(self._fd)
+                if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+                    return
+            except FileNotFoundError:
+                pass
+            fd = _open_to_append(self._path)
+            os.close(self._fd)
+            self._fd = fd
+
+
+def _open_to_append(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def reopen() -> bool:
+    """Opens this process's log files anew; False if it has none."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, FileHandler)]
+    for handler in handlers:
+        handler.reopen()
+    return bool(handlers)
+
+
 def _complaint(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
     """Says that a record cannot be formatted, where it comes from and why."""
     where = f"{record.pathname}:{record.lineno}"
@@ -150,20 +227,32 @@ def _open_without_blocking(fd: int) -> int:
     return fd
 
 
-def configure(level: str, format: str) -> None:  # noqa: A002  # the setting's name
-    """Sends this process's log records to standard error, unless the program did so already.
+def configure(level: str, format: str, path: str = "") -> None:  # noqa: A002  # the setting's name
+    """Sends this process's log records on, unless the program did so already.
 
     Args:
         level: `debug`, `info`, `warning`, `error` or `critical`.
         format: `text` or `json`.
+        path: The file that they go to; nothing: standard error.
+
+    Raises:
+        SettingsError: When the file cannot be opened.
     """
     root = logging.getLogger()
     if root.handlers:
         return
-    handler = StderrHandler()
+    handler = _open_file(path) if path else StderrHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     root.addHandler(handler)
     root.setLevel(level.upper())
+
+
+def _open_file(path: str) -> logging.Handler:
+    try:
+        return FileHandler(path)
+    except OSError as error:
+        problem = f"{path} cannot be opened: {(error.strerror or str(error)).lower()}"
+        raise SettingsError("--log-file", problem, "give a file that can be written") from None
 
 
 def say(line: str) -> None:

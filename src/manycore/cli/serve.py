@@ -51,7 +51,8 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
       INT, QUIT    stops quickly: open connections are ended; a second INT kills at once
       HUP          reloads: new workers import the code anew, one at a time; then old ones drain
       TTIN, TTOU   one worker more, one worker fewer
-      USR1, USR2   are ignored, with a line in the log
+      USR1         opens the log file anew, in every process
+      USR2         is ignored, with a line in the log
 
     A running server is asked and told things by manycore status, reload, scale and stop.
 
@@ -65,6 +66,7 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     from manycore.server.job import Job, Parcel
     from manycore.server.plan import require_extras
 
+    launch.hold_stops_back()
     settings = settings_for_this_process(flags, config)
     require_extras(settings)
     check_entrance(settings)

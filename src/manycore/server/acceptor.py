@@ -20,6 +20,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from manycore.base import logs
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 
@@ -186,6 +187,8 @@ class Acceptor:
                 self._drain()
             elif signum == signal.SIGQUIT and self._phase is not _Phase.ENDING:
                 self._end()
+            elif signum == signal.SIGUSR1:
+                logs.reopen()
 
     def _drain(self) -> None:
         self._watch(wanted=False)

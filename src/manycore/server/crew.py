@@ -6,10 +6,12 @@ import errno
 import heapq
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from manycore.base import logs
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -20,10 +22,13 @@ from manycore.supervise.supervisor import Supervisor
 from manycore.watch import places
 from manycore.watch.control import ControlSocket
 
-from . import statistics, worker
+from . import inside, statistics, worker
 from .control import ServerControl
+from .hooks import Hooks, ServerFacts, WorkerFacts
+from .inside import Inside
 from .job import Job
 from .plan import describe_limit
+from .service import Service
 from .statistics import Column, settle
 
 log = logging.getLogger("manycore.server")
@@ -37,6 +42,8 @@ class ServerCrew:
         listeners: Where; closed by the supervisor, last of all.
         board: Where the workers count.
         announce: Called when every worker is ready.
+        service: Who tells the surroundings.
+        hooks: What the program wants to be called for.
     """
 
     def __init__(
@@ -45,11 +52,18 @@ class ServerCrew:
         listeners: list[Listener],
         board: Board,
         announce: Callable[[], None],
+        service: Service,
+        hooks: Hooks,
     ) -> None:
         self._job = job
         self._listeners = listeners
         self._board = board
         self._announce = announce
+        self._service = service
+        self._hooks = hooks
+        where = tuple(str(listener) for listener in listeners)
+        self._facts = ServerFacts(job.name, os.getpid(), where, job.settings.workers)
+        hooks.require("on_starting", self._facts)
         self._rows: dict[int, int] = {}  # by the worker's name
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
@@ -58,6 +72,7 @@ class ServerCrew:
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
+        self._service.begin(supervisor, self._board)
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -71,6 +86,7 @@ class ServerCrew:
 
     def close(self) -> None:
         """Lets go of whoever is connected to the control socket: that says that all has ended."""
+        self._hooks.call("on_exit", self._facts)
         if self._socket is not None:
             self._socket.close()
 
@@ -87,7 +103,15 @@ class ServerCrew:
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
         row[Column.PID] = os.getpid()
-        return worker.live(order.number, tell, self._job, self._listeners, row)
+        inside.enter(Inside(self._service.shared, self._job.settings.offload_workers))
+        who = WorkerFacts(order.number, os.getpid(), order.generation)
+        before = partial(self._hooks.require, "post_fork", self._facts, who)
+        after = partial(self._hooks.require, "post_worker_init", who)
+        try:
+            boot = worker.Boot(before, after)
+            return worker.live(order.number, tell, self._job, self._listeners, row, boot)
+        finally:
+            self._hooks.call("worker_exit", self._facts, who)
 
     def limit(self, workers: int) -> int:
         """Keeps the number of workers within what the board has rows for."""
@@ -105,11 +129,19 @@ class ServerCrew:
             describe_limit(modes[0] if modes else settings.mode, settings),
             os.getpid(),
         )
+        self._hooks.call("when_ready", self._facts)
+        self._service.ready()
         self._announce()
+
+    def reload_begins(self) -> None:
+        """Says so."""
+        self._hooks.call("on_reload", self._facts)
+        self._service.reload_begins()
 
     def reload_ends(self, generation: int, failure: Failure | None) -> None:
         """Says how a reload went."""
         self._control.reload_ends(generation, failure)
+        self._service.reload_ends(failure)
         if failure is None:
             log.info("reloaded: every worker is of generation %d", generation)
             return
@@ -121,9 +153,15 @@ class ServerCrew:
         if failure.details:
             log.error("%s", failure.details)
 
+    def stop_nears(self, delay: float) -> None:
+        """Says so."""
+        self._control.stopping()
+        self._service.stopping(f"stopping in {delay:g} s; still serving")
+
     def stopping(self) -> None:
         """Keeps the queue from growing, so that it can be served to its end."""
         self._control.stopping()
+        self._service.stopping()
         for listener in self._listeners:
             listener.refuse_newcomers()
 
@@ -132,11 +170,16 @@ class ServerCrew:
         index = self._rows.pop(order.worker, None)
         if index is None:  # it never had one
             return
+        self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
         heapq.heappush(self._free, index)
         if lost:
             log.warning("worker %d took %d open connections with it", order.number, lost)
 
     def reopen_logs(self) -> None:
-        """Standard error has no name that could be opened again."""
+        """Opens the log file anew, here and in every worker."""
+        if logs.reopen():
+            self._supervisor.pass_on(signal.SIGUSR1)
+            log.info("the log file was opened anew")
+            return
         log.warning("ignored SIGUSR1: the log goes to standard error, which cannot be reopened")

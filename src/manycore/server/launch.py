@@ -8,21 +8,30 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from manycore.base import logs, sockets
+from manycore.base import logs, sockets, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.base.streams import fill_standard_descriptors
 from manycore.base.titles import set_title
-from manycore.errors import BootError, ExitCode, ManycoreError, TargetError
+from manycore.errors import (
+    BootError,
+    ExitCode,
+    ManycoreError,
+    PidFileError,
+    SettingsError,
+    TargetError,
+)
 from manycore.supervise.events import Failure, Policy
 from manycore.supervise.report import ReadyReport, Report, encode
 from manycore.supervise.supervisor import STOPS, Supervisor
 
 from .crew import ServerCrew
+from .hooks import Hooks
 from .job import Job, Parcel
+from .service import Service
 from .statistics import Column
 
 log = logging.getLogger("manycore.server")
@@ -35,6 +44,7 @@ def run(
     *,
     owner: int | None = None,
     private: Iterable[int] = (),
+    is_main: bool = True,
     announce: Callable[[], None] = lambda: None,
 ) -> Failure | None:
     """Serves until told to stop. Main thread of a process that has no other.
@@ -45,6 +55,7 @@ def run(
         board: Where the workers count.
         owner: A descriptor that becomes readable when the server has lost its reason to run.
         private: Further descriptors that are not for the workers.
+        is_main: Whether the service manager knows this process as the service's.
         announce: Called when every worker is ready.
 
     Returns:
@@ -56,14 +67,17 @@ def run(
         graceful_timeout=settings.graceful_timeout,
         boot_timeout=settings.boot_timeout,
         overlap=settings.reload_overlap,
+        pre_stop_delay=settings.pre_stop_delay,
     )
-    crew = ServerCrew(job, listeners, board, announce)
-    try:
-        failure = Supervisor(crew, policy, owner=owner, private=private).run()
-    finally:
-        crew.close()
+    with ExitStack() as cleanup:  # the listeners last
         for listener in listeners:
-            listener.close()
+            cleanup.callback(listener.close)
+        service = Service(settings, is_main=is_main)
+        cleanup.callback(service.close)
+        crew = ServerCrew(job, listeners, board, announce, service, Hooks.of(settings.hooks))
+        cleanup.callback(crew.close)
+        secrets = [*private, *service.descriptors()]
+        failure = Supervisor(crew, policy, owner=owner, private=secrets).run()
     log.log(logging.DEBUG if failure else logging.INFO, "stopped")
     return failure
 
@@ -72,7 +86,20 @@ def as_error(failure: Failure) -> ManycoreError:
     """Makes an exception of a failure."""
     if failure.code is ExitCode.TARGET_FAILED:
         return TargetError(failure.where, failure.problem, failure.remedy, failure.details)
+    if failure.code is ExitCode.USAGE:
+        return SettingsError(failure.where, failure.problem, failure.remedy)
+    if failure.code is ExitCode.FAILED and failure.where:
+        return PidFileError(failure.where, failure.problem, failure.remedy)
     return BootError(failure.problem, failure.details)
+
+
+def hold_stops_back() -> None:
+    """As process 1, lets a stop that comes while all begins wait until it can be taken.
+
+    The kernel drops a signal that process 1 has no handler for, unless it is blocked.
+    """
+    if strangers.is_first():
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 def replace_process(parcel: Parcel) -> NoReturn:
@@ -101,7 +128,6 @@ def main(fd: int) -> NoReturn:
     sys.path[:] = parcel.path
     settings = parcel.job.settings
     set_title(f"supervisor {parcel.job.name}")
-    logs.configure(settings.log_level, settings.log_format)
 
     def tell(report: Report) -> None:
         if parcel.report is not None:
@@ -110,20 +136,34 @@ def main(fd: int) -> NoReturn:
 
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page that it shares with us
-    failure = run(
-        parcel.job,
-        sockets.adopt(parcel.listeners),
-        Board(parcel.board, len(Column)),
-        owner=parcel.owner,
-        private=[] if parcel.report is None else [parcel.report],
-        announce=lambda: tell(ReadyReport()),
-    )
+    try:
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+        failure = _run_parcel(parcel, tell)
+    except PidFileError as error:
+        failure = Failure(error.exit_code, error.problem, error.path, error.remedy)
+    except TargetError as error:
+        what = (error.problem, error.target, error.remedy, error.details)
+        failure = Failure(error.exit_code, *what)
+    except SettingsError as error:
+        failure = Failure(error.exit_code, error.problem, error.where, error.remedy)
     if failure is None:
         sys.exit(ExitCode.OK)
     tell(failure)
     if parcel.report is None:
         complain(as_error(failure), debug=settings.log_level == "debug")
     sys.exit(failure.code)
+
+
+def _run_parcel(parcel: Parcel, tell: Callable[[Report], None]) -> Failure | None:
+    return run(
+        parcel.job,
+        sockets.adopt(parcel.listeners),
+        Board(parcel.board, len(Column)),
+        owner=parcel.owner,
+        private=[] if parcel.report is None else [parcel.report],
+        is_main=parcel.report is None,
+        announce=lambda: tell(ReadyReport()),
+    )
 
 
 def complain(error: ManycoreError, *, debug: bool) -> None:

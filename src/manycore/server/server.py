@@ -91,7 +91,7 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
     )
     listeners = listen(settings)
     with statistics.create_board() as board:
-        logs.configure(settings.log_level, settings.log_format)
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
         failure = launch.run(job, listeners, board)
     if failure is not None:
         raise launch.as_error(failure)
@@ -268,6 +268,7 @@ class Server:
             return
         try:
             patience = self._settings.graceful_timeout + STOP_PATIENCE
+            patience += self._settings.pre_stop_delay
             supervisor.stop(quick=quick, timeout=patience)
         finally:
             board.close()

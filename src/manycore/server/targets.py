@@ -43,6 +43,20 @@ def load(target: str) -> Any:
         _fail_to_import(target, error)
 
 
+def load_module(place: str) -> ModuleType:
+    """Imports `package.module` or `path/to/file.py`.
+
+    Raises:
+        TargetError: When there is no such thing, or its own code fails.
+    """
+    try:
+        return _load_file(place, Path(place)) if _is_path(place) else _import(place, place)
+    except TargetError:
+        raise
+    except (Exception, SystemExit) as error:
+        _fail_to_import(place, error)
+
+
 def _is_path(place: str) -> bool:
     return place.endswith(".py") or os.sep in place
 

@@ -6,10 +6,12 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from manycore.base import signals
 from manycore.base.sockets import Listener
@@ -44,7 +46,26 @@ _NOT_OURS = (
 )
 
 
-def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memoryview) -> int:
+class Boot(NamedTuple):
+    """What is called while a worker becomes ready; what it raises keeps the worker from it.
+
+    Attributes:
+        before: Before the target is loaded.
+        after: When the mode has started.
+    """
+
+    before: Callable[[], None]
+    after: Callable[[], None]
+
+
+def live(
+    number: int,
+    tell: Tell,
+    job: Job,
+    listeners: list[Listener],
+    row: memoryview,
+    boot: Boot,
+) -> int:
     """Lives the whole life of a worker, in its own process.
 
     Args:
@@ -53,6 +74,7 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         job: What to serve, and how.
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
+        boot: What is called meanwhile.
 
     Returns:
         The process's exit code.
@@ -60,7 +82,9 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
     set_title(f"worker {number}/{job.settings.workers}")
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
+        boot.before()
         mode = _boot(job, listeners, row, partial(os.eventfd_write, wake, 1))
+        boot.after()
     except TargetError as error:
         what = {"where": error.target, "remedy": error.remedy, "details": error.details}
         tell(Failure(ExitCode.TARGET_FAILED, error.problem, **what))
@@ -83,6 +107,10 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         tell(ReadyReport())
         acceptor.run()
         mode.close(max(CLOSE_PATIENCE, acceptor.time_left))
+        if offloading := sys.modules.get(
+            f"{__package__}.offloading"
+        ):  # who never offloads has none
+            offloading.end()
     return ExitCode.OK
 
 

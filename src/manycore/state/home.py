@@ -68,11 +68,16 @@ class Home:
         return os.path.join(self.path, "gates")
 
 
-def create_private(max_size: int | None) -> Home:
-    """Makes a directory that lasts as long as this process, in memory where there is room."""
+def create_private(max_size: int | None, maker: str | None = None) -> Home:
+    """Makes a directory that lasts as long as a process, in memory where there is room.
+
+    Args:
+        max_size: The most bytes that its file may have.
+        maker: The name of that process's identity, who must remove it; None: this process's.
+    """
     place = _choose_place(max_size)
     sweep(place)
-    path = os.path.join(place, f"{_prefix()}{life.name()}-{secrets.token_hex(4)}")
+    path = os.path.join(place, f"{_prefix()}{maker or life.name()}-{secrets.token_hex(4)}")
     os.mkdir(path, 0o700)
     return _furnish(path, private=True, durability="process", max_size=max_size)
 

@@ -33,6 +33,7 @@ class Policy:
         longest_pause: Where the doubling ends.
         boot_tries: After so many boots in a row that failed, a place cannot have a worker.
         overlap: How many processes there may be beyond the workers, while they are renewed.
+        pre_stop_delay: How long all goes on after a graceful stop was asked for.
     """
 
     workers: int
@@ -43,6 +44,7 @@ class Policy:
     longest_pause: float = 30.0
     boot_tries: int = BOOT_TRIES
     overlap: int = 1
+    pre_stop_delay: float = 0.0
 
 
 # What happened.

@@ -51,6 +51,7 @@ class WorkerHandle:
         self.pid = pid
         self.report = report
         self._lifeline = lifeline  # closing it, by our death too, kills the worker
+        self.was_ready = False
         self.failed = False  # it said why it cannot become ready
         self._received = b""
         self.pidfd = os.pidfd_open(pid)
@@ -109,8 +110,12 @@ class WorkerHandle:
         """Tells the worker to stop; at the last urgency, kills it and what it started."""
         if urgency is Urgency.NOW:
             lifetime.end_group(self.pid)
+        self.send_signal(_SIGNALS[urgency])
+
+    def send_signal(self, signum: signal.Signals) -> None:
+        """Sends the worker a signal."""
         with suppress(ProcessLookupError):
-            os.kill(self.pid, _SIGNALS[urgency])
+            os.kill(self.pid, signum)
 
     def read_reports(self) -> tuple[list[Report], bool]:
         """Reads what the worker reported, without blocking.

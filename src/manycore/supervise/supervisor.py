@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from manycore.base import signals
+from manycore.base import signals, strangers
 from manycore.base.lifetime import exit_in_words
 
 from . import events
@@ -23,6 +23,7 @@ from .events import Event, Failure, Policy, StopAsked, Urgency
 from .handle import Life, WorkerHandle
 from .report import LetGoReport, ReadyReport
 from .rules import Rules
+from .timers import Timers
 
 log = logging.getLogger("manycore.supervise")
 
@@ -54,8 +55,14 @@ class Crew(Protocol):
     def ready(self) -> None:
         """Every worker is ready, for the first time."""
 
+    def reload_begins(self) -> None:
+        """Every worker shall be renewed."""
+
     def reload_ends(self, generation: int, failure: Failure | None) -> None:
         """Every worker was renewed, or none will be any more."""
+
+    def stop_nears(self, delay: float) -> None:
+        """A stop was asked for, and comes after some seconds in which all goes on."""
 
     def stopping(self) -> None:
         """The first stop was asked for."""
@@ -84,6 +91,9 @@ class Supervisor:
         self._crew = crew
         self._rules = Rules(policy)
         self._wanted = policy.workers
+        self._delay = policy.pre_stop_delay
+        self._stop_nears = False
+        self._timers = Timers()
         self._owner = owner
         self._private = [*private, *([] if owner is None else [owner])]
         self._workers: dict[int, WorkerHandle] = {}
@@ -93,7 +103,7 @@ class Supervisor:
     def run(self) -> Failure | None:
         """Runs until all has ended; gives why, if that was a failure."""
         with (
-            signals.captured(*STOPS, *_OTHERS) as self._inbox,
+            signals.captured(*STOPS, *_OTHERS, *_duties()) as self._inbox,
             selectors.DefaultSelector() as self._selector,
         ):
             self.watch(self._inbox.fileno(), self._take_signals)
@@ -109,11 +119,17 @@ class Supervisor:
                     if self._selector.get_map().get(key.fd) is key:  # nothing before ended it
                         react: Callable[[], None] = key.data
                         react()
+                self._timers.run()
                 self._pending.append(events.TimePassed())
 
     def _patience(self) -> float | None:
-        deadline = self._rules.deadline()
+        deadlines = (self._rules.deadline(), self._timers.deadline())
+        deadline = min((time for time in deadlines if time is not None), default=None)
         return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Calls a function once, after some seconds, if all has not ended by then."""
+        self._timers.call_later(seconds, function)
 
     def _handle_events(self) -> None:
         while self._pending:
@@ -178,7 +194,29 @@ class Supervisor:
 
     def ask(self, event: Event) -> None:
         """Lets the rules decide on an event, after what is being handled now."""
+        if event == StopAsked(Urgency.GRACEFUL) and self._may_delay():
+            return
+        if isinstance(event, events.ReloadAsked) and not self.stopping:
+            self._crew.reload_begins()
         self._pending.append(event)
+
+    def _may_delay(self) -> bool:
+        """Lets all go on for a while before a stop, so that nobody is sent here any more."""
+        if not self._delay or not self._rules.announced or self._rules.urgency:
+            return False
+        if not self._stop_nears:
+            self._stop_nears = True
+            log.info("stopping in %g s: whoever sends clients here may notice", self._delay)
+            self._crew.stop_nears(self._delay)
+            stop = StopAsked(Urgency.GRACEFUL)
+            self._timers.call_later(self._delay, lambda: self._pending.append(stop))
+        return True
+
+    def pass_on(self, signum: signal.Signals) -> None:
+        """Sends a signal to every worker that was ready: one that boots does not know it yet."""
+        for handle in self._workers.values():
+            if handle.was_ready:
+                handle.send_signal(signum)
 
     def scale(self, workers: int) -> None:
         """Changes the number of workers."""
@@ -202,8 +240,8 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
-        """Whether a stop is under way."""
-        return self._rules.urgency > Urgency.NONE
+        """Whether a stop is under way, or near."""
+        return self._stop_nears or self._rules.urgency > Urgency.NONE
 
     def _selector_fd(self) -> int:
         assert isinstance(self._selector, selectors.EpollSelector)
@@ -221,6 +259,7 @@ class Supervisor:
                 case Failure():
                     self._pending.append(events.BootFailed(worker, report))
                 case ReadyReport():
+                    handle.was_ready = True
                     self._pending.append(events.Booted(worker))
                 case LetGoReport():
                     self._pending.append(events.LetGo(worker))
@@ -255,13 +294,23 @@ class Supervisor:
                 case signal.SIGTTIN | signal.SIGTTOU:
                     step = 1 if signum == signal.SIGTTIN else -1
                     self.scale(self._crew.limit(self.workers + step))
+                case signal.SIGCHLD:
+                    self._timers.call_later(strangers.PATIENCE, self._reap_strangers)
                 case signal.SIGUSR1:
                     self._crew.reopen_logs()
                 case _:
                     log.warning("ignored %s: it has no meaning here yet", signum.name)
+
+    def _reap_strangers(self) -> None:
+        strangers.reap({handle.pid for handle in self._workers.values()})
 
     def _owner_is_gone(self) -> None:
         assert self._owner is not None
         self.unwatch(self._owner)
         log.warning("stopping at once: pid %d, who started this server, is gone", os.getppid())
         self._pending.append(StopAsked(Urgency.NOW))
+
+
+def _duties() -> list[signal.Signals]:
+    """Gives the signal that tells process 1 of the death of what was left to it."""
+    return [signal.SIGCHLD] if strangers.is_first() else []

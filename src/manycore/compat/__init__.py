@@ -1,0 +1,1 @@
+"""Faces of other libraries over this one, so that an existing program changes one import."""

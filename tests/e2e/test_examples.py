@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from command import run as command
 from command import serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -44,3 +46,12 @@ def test_echo(tmp_path: Path) -> None:
         with served.connect() as client:
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"
+
+
+def test_words() -> None:
+    """The example for the shell does what its first lines say."""
+    done = command("map", "examples/words.py:words", "-q", "-i", "docs/*.md", cwd=EXAMPLES.parent)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "docs/index.md" in [row["item"] for row in rows]
+    assert all(row["result"] > 10 for row in rows)

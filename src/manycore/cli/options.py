@@ -8,21 +8,29 @@ from typing import Any, TypeVar
 
 import click
 
-from manycore.settings import table, variable
+from manycore.settings import MapSettings, ServeSettings, Settings, table, variable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def settings_options(command: F) -> F:
-    """Gives a command a flag for every setting, and `--config`."""
-    for name, setting in reversed(table().items()):
-        command = click.option(
-            *setting.flags,
-            name,
-            metavar=setting.metavar,
-            multiple=setting.many,
-            help=setting.text,
-        )(command)
+    """Gives a command a flag for every setting of a server, and `--config`."""
+    return _options(command, ServeSettings)
+
+
+def map_options(command: F) -> F:
+    """Gives a command a flag for every setting of a map, and `--config`."""
+    return _options(command, MapSettings)
+
+
+def _options(command: F, kind: type[Settings]) -> F:
+    for name, setting in reversed(table(kind).items()):
+        shape: dict[str, Any] = (
+            {"is_flag": True, "default": None}
+            if setting.is_switch
+            else {"metavar": setting.metavar, "multiple": setting.many}
+        )
+        command = click.option(*setting.flags, name, help=setting.text, **shape)(command)
     return click.option(
         "-c",
         "--config",
@@ -32,12 +40,14 @@ def settings_options(command: F) -> F:
     )(command)
 
 
-def write_settings(formatter: click.HelpFormatter) -> None:
+def write_settings(formatter: click.HelpFormatter, kind: type[Settings]) -> None:
     """Writes the settings into a help page, a heading a topic."""
     by_topic: dict[str, list[tuple[str, str]]] = {}
-    for name, setting in table().items():
-        default = f"[{variable(name)}; default: {setting.default}]"
-        term = f"{', '.join(setting.flags)} {setting.metavar}"
+    for name, setting in table(kind).items():
+        silent = setting.is_switch or setting.default == ""
+        default = "" if silent else f"; default: {setting.default}"
+        default = f"[{variable(name, kind.section)}{default}]"
+        term = f"{', '.join(setting.flags)} {setting.metavar}".rstrip()
         by_topic.setdefault(setting.topic, []).append((term, f"{setting.text} {default}"))
     for topic, rows in by_topic.items():
         with formatter.section(topic):

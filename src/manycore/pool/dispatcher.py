@@ -29,6 +29,7 @@ from manycore.errors import TaskTimeout
 from . import parcels, rules
 from .future import Failed, Future
 from .handle import WorkerHandle
+from .ledger import Ledger
 from .lots import TaskQueue
 from .parcels import Functions
 
@@ -67,6 +68,7 @@ class Engine:
     ) -> None:
         self.finishes_at_exit = finishes_at_exit
         self.queue = TaskQueue()
+        self.ledger = Ledger()
         self.cancelling = self.queue.lock
         self.cancels_running = cancels_running
         self.workers = workers
@@ -184,10 +186,14 @@ class Engine:
 
     def describe(self) -> str:
         """Says in a few words how it stands."""
-        busy = sum(bool(desk.messages) for desk in list(self.schedule.desks.values()))
+        busy = self.count_busy()
         state = "terminated" if self._stopping else "closed" if self.closed else ""
         words = [f"{self.workers} workers", f"{busy} busy", f"{len(self.queue)} queued", state]
         return ", ".join(filter(None, words))
+
+    def count_busy(self) -> int:
+        """Says how many workers have tasks."""
+        return sum(bool(desk.messages) for desk in list(self.schedule.desks.values()))
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until all workers have ended."""
@@ -249,7 +255,10 @@ class Engine:
         return self._poller.poll(0)
 
     def _handle(self, event: rules.Event) -> None:
-        for action in self.schedule.handle(event, time.monotonic()):
+        now = time.monotonic()
+        if type(event) is not rules.TimePassed:
+            self.ledger.note(event, queued=bool(self.queue.waiting), now=now)
+        for action in self.schedule.handle(event, now):
             self._do_by_kind[type(action)](action)
         if self._stopping and self.queue.waiting:
             self._drop_queue()
@@ -293,9 +302,14 @@ class Engine:
         desk = self.schedule.desks[handle.number]
         if desk.batches:
             handle.move_to(desk.batches[0].first)
+        began = time.monotonic()
         values = handle.collect()
         if not values:
             return
+        ledger = self.ledger
+        ledger.tasks += len(values)  # first: whoever has a result may look at the figures
+        if handle.some_failed:
+            ledger.failed += sum(type(value) is Failed for value in values)
         retry: deque[Any] = deque()
         at = 0
         for lot in self.schedule.done(handle.number, handle.done):
@@ -303,6 +317,8 @@ class Engine:
             part = values if count == len(values) else values[at : at + count]
             lot.deliver(part, retry, failed=handle.some_failed)
             at += count
+        ledger.collecting += time.monotonic() - began
+        ledger.retried += len(retry)
         self.queue.waiting.extendleft(retry)
 
     def _weigh(self, handle: WorkerHandle) -> None:
@@ -331,6 +347,7 @@ class Engine:
 
     def _start(self, action: rules.Start) -> None:
         worker = action.worker
+        self.ledger.started(worker, time.monotonic())
         try:
             handle = WorkerHandle(
                 worker,
@@ -349,8 +366,10 @@ class Engine:
             self._poller.register(fd, _READ)
 
     def _send(self, action: rules.Send) -> None:
-        handle = self.handles[action.worker]
+        handle, began = self.handles[action.worker], time.monotonic()
         handle.send(handle.sender.write(action.batch.first, action.batch.lot))
+        self.ledger.sent(action.worker, began)
+        self.ledger.sending += time.monotonic() - began
 
     def _send_again(self, handle: WorkerHandle, first: int) -> None:
         for batch in self.schedule.desks[handle.number].batches:
@@ -380,7 +399,9 @@ class Engine:
         else:
             error = handle.conclude(lot)
         retry: deque[Any] = deque()
+        self.ledger.lose()
         lot.deliver([Failed(error)], retry, failed=True)
+        self.ledger.retried += len(retry)
         self.queue.waiting.extendleft(retry)
 
     def _retire(self, action: rules.Retire) -> None:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from .executor import start_engine
+from .explain import Explanation, print_explanation
 from .future import Future
 from .jobs import MapFuture, Results, start_map, wait_for_all
 from .limits import Limits, limits_of
+from .shown import ShownResults, show, wait_shown
+from .statistics import PoolStatistics, statistics_of
+
+
+class _Way(NamedTuple):
+    """How a map is done."""
+
+    timeout: float | None
+    star: bool = False
+    progress: bool = False
 
 
 class Pool:
@@ -140,6 +151,7 @@ class Pool:
         chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         *,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> list[Any]:
         """Calls a function with each item; gives the list of what it returns.
 
@@ -150,12 +162,13 @@ class Pool:
             iterable: The items.
             chunksize: For the standard library's sake: batches are sized by measured time.
             timeout: Seconds that each item may take; the pool's when omitted.
+            progress: Whether to show on standard error how far it is.
 
         Raises:
             Exception: What the first item that failed raised, after all have ended.
             ValueError: When the pool is closed.
         """
-        return self._map(func, iterable, timeout, star=False)
+        return self._map(func, iterable, _Way(timeout, progress=progress))
 
     def starmap(
         self,
@@ -164,9 +177,10 @@ class Pool:
         chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         *,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> list[Any]:
         """As `map`, of items that are tuples of arguments."""
-        return self._map(func, iterable, timeout, star=True)
+        return self._map(func, iterable, _Way(timeout, star=True, progress=progress))
 
     def map_async(
         self,
@@ -177,9 +191,11 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
         *,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> MapFuture:
         """As `map`, without waiting."""
-        return self._map_async(func, iterable, callback, error_callback, timeout, star=False)
+        way = _Way(timeout, progress=progress)
+        return self._map_async(func, iterable, callback, error_callback, way)
 
     def starmap_async(
         self,
@@ -190,9 +206,11 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
         *,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> MapFuture:
         """As `starmap`, without waiting."""
-        return self._map_async(func, iterable, callback, error_callback, timeout, star=True)
+        way = _Way(timeout, star=True, progress=progress)
+        return self._map_async(func, iterable, callback, error_callback, way)
 
     def imap(
         self,
@@ -201,12 +219,13 @@ class Pool:
         chunksize: int = 1,
         *,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> Results:
         """Gives an iterator over what the function returns for each item, in order.
 
         Items are read as results are taken: a few batches ahead, however many there are.
         """
-        return self._imap(func, iterable, chunksize, timeout, ordered=True)
+        return self._imap(func, iterable, chunksize, _Way(timeout, progress=progress))
 
     def imap_unordered(
         self,
@@ -215,11 +234,36 @@ class Pool:
         chunksize: int = 1,
         *,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> Results:
         """As `imap`, in the order in which they come."""
-        return self._imap(func, iterable, chunksize, timeout, ordered=False)
+        way = _Way(timeout, progress=progress)
+        return self._imap(func, iterable, chunksize, way, ordered=False)
 
     # The pool itself.
+
+    def statistics(self) -> PoolStatistics:
+        """Gives the pool's figures at this moment; costs the workers nothing.
+
+        Example:
+            >>> with Pool(2) as pool:
+            ...     _ = pool.map(abs, range(1000))
+            ...     pool.statistics().done
+            1000
+        """
+        return statistics_of(self._engine)
+
+    def explain(self) -> Explanation:
+        """Prints where the time of the workers went, and what to change; gives it, too.
+
+        Example:
+            >>> with Pool(2) as pool:
+            ...     _ = pool.map(abs, range(1000))
+            ...     explanation = pool.explain()  # doctest: +ELLIPSIS
+            2 workers, ... s: 1,000 tasks done, 0 of them failed
+            ...
+        """
+        return print_explanation(self._engine)
 
     def close(self) -> None:
         """Takes no more tasks; the workers end when all is done."""
@@ -240,19 +284,12 @@ class Pool:
             raise ValueError("Pool is still running")
         self._engine.join()
 
-    def _map(
-        self,
-        function: Callable[..., Any],
-        iterable: Iterable[Any],
-        timeout: float | None,
-        *,
-        star: bool,
-    ) -> list[Any]:
-        limits = self._limits_for(timeout)
-        if isinstance(iterable, Sized):
-            items = _as_sequence(iterable)
-            return start_map(self._engine, function, items, limits, star=star).result()  # type: ignore[no-any-return]
-        return wait_for_all(Results(self._engine, function, iterable, limits, star=star))
+    def _map(self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way) -> list[Any]:
+        if not isinstance(iterable, Sized):
+            return wait_for_all(self._results(function, iterable, way))
+        items = _as_sequence(iterable)
+        future = self._start(function, items, way)
+        return wait_shown(future, function, len(items)) if way.progress else future.result()
 
     def _map_async(
         self,
@@ -260,14 +297,14 @@ class Pool:
         iterable: Iterable[Any],
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
-        timeout: float | None,
-        *,
-        star: bool,
+        way: _Way,
     ) -> MapFuture:
-        limits = self._limits_for(timeout)
-        future = start_map(self._engine, function, _as_sequence(iterable), limits, star=star)
+        items = _as_sequence(iterable)
+        future = self._start(function, items, way)
         _call_back(future, callback, error_callback)
         future.owner = self
+        if way.progress:
+            show(future, function, len(items))
         return future
 
     def _imap(
@@ -275,14 +312,24 @@ class Pool:
         function: Callable[..., Any],
         iterable: Iterable[Any],
         chunksize: int,
-        timeout: float | None,
+        way: _Way,
         *,
-        ordered: bool,
+        ordered: bool = True,
     ) -> Results:
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        limits = self._limits_for(timeout)
-        return Results(self._engine, function, iterable, limits, ordered=ordered, owner=self)
+        return self._results(function, iterable, way, ordered=ordered, owner=self)
+
+    def _start(self, function: Callable[..., Any], items: Sequence[Any], way: _Way) -> MapFuture:
+        limits = self._limits_for(way.timeout)
+        return start_map(self._engine, function, items, limits, star=way.star)
+
+    def _results(
+        self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way, **options: Any
+    ) -> Results:
+        kind = ShownResults if way.progress else Results
+        limits = self._limits_for(way.timeout)
+        return kind(self._engine, function, iterable, limits, star=way.star, **options)
 
     def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
         if timeout is None and retries is None:

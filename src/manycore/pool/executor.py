@@ -11,9 +11,12 @@ from typing import Any
 from manycore.base.cpus import cpu_count
 
 from .dispatcher import Engine
+from .explain import Explanation, print_explanation
 from .future import Future
 from .jobs import Results
 from .limits import NO_LIMITS, Limits, limits_of
+from .shown import ShownResults
+from .statistics import PoolStatistics, statistics_of
 
 
 class Executor(_base.Executor):
@@ -97,6 +100,7 @@ class Executor(_base.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: bool = False,
     ) -> Iterator[Any]:
         """Calls a function with items of iterables; gives its results in order.
 
@@ -109,6 +113,7 @@ class Executor(_base.Executor):
             timeout: Seconds from now until a result that is not there is a TimeoutError.
             chunksize: Not used.
             buffersize: Not used.
+            progress: Whether to show on standard error how far it is.
 
         Raises:
             ValueError: When `chunksize` is below 1.
@@ -120,7 +125,8 @@ class Executor(_base.Executor):
         self._check_open()
         single = len(iterables) == 1
         items: Iterable[Any] = iterables[0] if single else zip(*iterables, strict=False)
-        results = Results(self._engine, fn, items, self._limits, star=not single, owner=self)
+        kind = ShownResults if progress else Results
+        results = kind(self._engine, fn, items, self._limits, star=not single, owner=self)
         return results if timeout is None else results.until(timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # the standard library's
@@ -135,6 +141,14 @@ class Executor(_base.Executor):
         self._engine.close()
         if wait:
             self._engine.join()
+
+    def statistics(self) -> PoolStatistics:
+        """Gives the executor's figures at this moment; costs the workers nothing."""
+        return statistics_of(self._engine)
+
+    def explain(self) -> Explanation:
+        """Prints where the time of the workers went, and what to change; gives it, too."""
+        return print_explanation(self._engine)
 
     def terminate(self) -> None:
         """Ends the workers now; what is not done is cancelled."""

@@ -141,7 +141,7 @@ def test_an_explanation_says_where_the_time_went(
     assert pool.explain().shares["working"] > 0.5
     said = capsys.readouterr().out
     assert said.startswith("2 workers, ")
-    pool.map(time.sleep, [1.5])
+    pool.map(time.sleep, [3])
     assert pool.explain().shares["idle"] > 0.3
 
 

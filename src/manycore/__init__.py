@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .errors import BindError as BindError
     from .errors import BootError as BootError
     from .errors import ManycoreError as ManycoreError
+    from .errors import MapError as MapError
+    from .errors import MapRefused as MapRefused
+    from .errors import MissingExtra as MissingExtra
     from .errors import RemoteError as RemoteError
     from .errors import SendError as SendError
     from .errors import SettingsError as SettingsError
@@ -47,7 +50,14 @@ if TYPE_CHECKING:
     from .errors import TaskTimeout as TaskTimeout
     from .pool.classic import Pool as Pool
     from .pool.executor import Executor as Executor
+    from .pool.explain import Explanation as Explanation
     from .pool.lost import TaskLost as TaskLost
+    from .pool.neighbours import register_joblib as register_joblib
+    from .pool.seeds import seeded as seeded
+    from .pool.seeds import task_seed as task_seed
+    from .pool.statistics import PoolStatistics as PoolStatistics
+    from .pool.statistics import PoolWorkerStatistics as PoolWorkerStatistics
+    from .pool.statistics import TimeSpent as TimeSpent
     from .pool.threads import ThreadPool as ThreadPool
     from .process.context import Array as Array
     from .process.context import Barrier as Barrier
@@ -87,12 +97,18 @@ _HOMES = {
     "Condition": ".process.context",
     "Event": ".process.context",
     "Executor": ".pool.executor",
+    "Explanation": ".pool.explain",
     "JoinableQueue": ".process.context",
     "Lock": ".process.context",
     "Manager": ".state.manager",
     "ManycoreError": ".errors",
+    "MapError": ".errors",
+    "MapRefused": ".errors",
+    "MissingExtra": ".errors",
     "Pipe": ".process.context",
     "Pool": ".pool.classic",
+    "PoolStatistics": ".pool.statistics",
+    "PoolWorkerStatistics": ".pool.statistics",
     "Process": ".process.process",
     "ProcessError": "multiprocessing",
     "ProcessNode": ".base.tree",
@@ -119,6 +135,7 @@ _HOMES = {
     "TaskLost": ".pool.lost",
     "TaskTimeout": ".errors",
     "ThreadPool": ".pool.threads",
+    "TimeSpent": ".pool.statistics",
     "TimeoutError": "multiprocessing",
     "Value": ".process.context",
     "WorkerLost": ".base.worker_lost",
@@ -135,10 +152,13 @@ _HOMES = {
     "log_to_stderr": "multiprocessing",
     "parent_process": "multiprocessing",
     "preload": ".base.template",
+    "register_joblib": ".pool.neighbours",
+    "seeded": ".pool.seeds",
     "serve": ".server.server",
     "set_executable": "multiprocessing",
     "set_forkserver_preload": ".process.context",
     "set_start_method": ".process.context",
+    "task_seed": ".pool.seeds",
     "tree": ".base.tree",
 }
 
@@ -153,12 +173,18 @@ __all__ = [
     "Condition",
     "Event",
     "Executor",
+    "Explanation",
     "JoinableQueue",
     "Lock",
     "Manager",
     "ManycoreError",
+    "MapError",
+    "MapRefused",
+    "MissingExtra",
     "Pipe",
     "Pool",
+    "PoolStatistics",
+    "PoolWorkerStatistics",
     "Process",
     "ProcessError",
     "ProcessNode",
@@ -185,6 +211,7 @@ __all__ = [
     "TaskLost",
     "TaskTimeout",
     "ThreadPool",
+    "TimeSpent",
     "TimeoutError",
     "Value",
     "WorkerLost",
@@ -201,10 +228,13 @@ __all__ = [
     "log_to_stderr",
     "parent_process",
     "preload",
+    "register_joblib",
+    "seeded",
     "serve",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "task_seed",
     "tree",
 ]
 

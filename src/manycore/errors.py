@@ -153,6 +153,29 @@ class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLo
         return f"the server's supervisor (pid {self.pid}) {self.exit}"
 
 
+class MissingExtra(ManycoreError, ImportError):  # noqa: N818  # what is the matter
+    """A library is needed that is not installed. Whoever installs this program must act.
+
+    Args:
+        library: The library.
+        extra: The extra of manycore that brings it.
+
+    Example:
+        >>> raise MissingExtra("joblib", "joblib")
+        Traceback (most recent call last):
+        ...
+        manycore.errors.MissingExtra: joblib is not installed: pip install 'manycore[joblib]'
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(library, extra)
+        self.library = library
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.library} is not installed: pip install 'manycore[{self.extra}]'"
+
+
 class SendError(ManycoreError, TypeError):
     """An object cannot be sent to another process. Whoever passed it must act.
 

@@ -12,6 +12,7 @@ from .explain import Explanation, print_explanation
 from .future import Future
 from .jobs import MapFuture, Results, start_map, wait_for_all
 from .limits import Limits, limits_of
+from .seeds import Numbered, Seeded, SeededMap, number
 from .shown import ShownResults, show, wait_shown
 from .statistics import PoolStatistics, statistics_of
 
@@ -22,6 +23,7 @@ class _Way(NamedTuple):
     timeout: float | None
     star: bool = False
     progress: bool = False
+    seed: int | None = None
 
 
 class Pool:
@@ -41,6 +43,8 @@ class Pool:
         retries: How often a task that failed is tried again.
         retry_on: With which failures.
         grace: Seconds from the exception inside a task that takes too long to its worker's end.
+        threads_per_worker: How many threads BLAS and OpenMP may have in each worker; by default its
+            share of the CPUs.
 
     Raises:
         ValueError: For a number that cannot be.
@@ -65,6 +69,7 @@ class Pool:
         retries: int = 0,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         grace: float = 0.5,
+        threads_per_worker: int | None = None,
     ) -> None:
         del context
         self._limits = limits_of(timeout, retries, retry_on, grace)
@@ -75,6 +80,7 @@ class Pool:
             tuple(initargs),
             tasks=maxtasksperchild,
             memory=max_memory_per_worker,
+            threads=threads_per_worker,
         )
         self._forgotten = weakref.finalize(self, self._engine.terminate)
         self._forgotten.atexit = False
@@ -99,6 +105,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        seed: int | None = None,
     ) -> Any:
         """Calls a function in a worker and waits for what it returns.
 
@@ -107,8 +114,9 @@ class Pool:
             args: Its positional arguments.
             kwds: Its keyword arguments.
             timeout: Seconds that it may take; the pool's when omitted.
+            seed: Gives the call random numbers that are the same each time.
         """
-        return self.apply_async(func, args, kwds, timeout=timeout).result()
+        return self.apply_async(func, args, kwds, timeout=timeout, seed=seed).result()
 
     def apply_async(
         self,
@@ -120,6 +128,7 @@ class Pool:
         *,
         timeout: float | None = None,
         retries: int | None = None,
+        seed: int | None = None,
     ) -> Future:
         """Queues a call.
 
@@ -131,10 +140,14 @@ class Pool:
             error_callback: Called with what it raised.
             timeout: Seconds that it may take; the pool's when omitted.
             retries: How often it is tried again when it failed; the pool's when omitted.
+            seed: Gives the call random numbers that are the same each time.
 
         Raises:
-            ValueError: When the pool is closed.
+            ValueError: When the pool is closed, or the seed is no whole number.
         """
+        if seed is not None:
+            self._check_seeds()
+            func = Seeded(func, seed)
         future = Future(func, tuple(args), dict(kwds) if kwds else None, self._engine)
         future.limits = self._limits_for(timeout, retries)
         _call_back(future, callback, error_callback)
@@ -152,6 +165,7 @@ class Pool:
         *,
         timeout: float | None = None,
         progress: bool = False,
+        seed: int | None = None,
     ) -> list[Any]:
         """Calls a function with each item; gives the list of what it returns.
 
@@ -163,12 +177,13 @@ class Pool:
             chunksize: For the standard library's sake: batches are sized by measured time.
             timeout: Seconds that each item may take; the pool's when omitted.
             progress: Whether to show on standard error how far it is.
+            seed: Gives each item random numbers of its own, on any number of workers the same.
 
         Raises:
             Exception: What the first item that failed raised, after all have ended.
-            ValueError: When the pool is closed.
+            ValueError: When the pool is closed, or the seed is no whole number.
         """
-        return self._map(func, iterable, _Way(timeout, progress=progress))
+        return self._map(func, iterable, _Way(timeout, progress=progress, seed=seed))
 
     def starmap(
         self,
@@ -178,9 +193,10 @@ class Pool:
         *,
         timeout: float | None = None,
         progress: bool = False,
+        seed: int | None = None,
     ) -> list[Any]:
         """As `map`, of items that are tuples of arguments."""
-        return self._map(func, iterable, _Way(timeout, star=True, progress=progress))
+        return self._map(func, iterable, _Way(timeout, star=True, progress=progress, seed=seed))
 
     def map_async(
         self,
@@ -192,9 +208,10 @@ class Pool:
         *,
         timeout: float | None = None,
         progress: bool = False,
+        seed: int | None = None,
     ) -> MapFuture:
         """As `map`, without waiting."""
-        way = _Way(timeout, progress=progress)
+        way = _Way(timeout, progress=progress, seed=seed)
         return self._map_async(func, iterable, callback, error_callback, way)
 
     def starmap_async(
@@ -207,9 +224,10 @@ class Pool:
         *,
         timeout: float | None = None,
         progress: bool = False,
+        seed: int | None = None,
     ) -> MapFuture:
         """As `starmap`, without waiting."""
-        way = _Way(timeout, star=True, progress=progress)
+        way = _Way(timeout, star=True, progress=progress, seed=seed)
         return self._map_async(func, iterable, callback, error_callback, way)
 
     def imap(
@@ -220,12 +238,13 @@ class Pool:
         *,
         timeout: float | None = None,
         progress: bool = False,
+        seed: int | None = None,
     ) -> Results:
         """Gives an iterator over what the function returns for each item, in order.
 
         Items are read as results are taken: a few batches ahead, however many there are.
         """
-        return self._imap(func, iterable, chunksize, _Way(timeout, progress=progress))
+        return self._imap(func, iterable, chunksize, _Way(timeout, progress=progress, seed=seed))
 
     def imap_unordered(
         self,
@@ -235,9 +254,10 @@ class Pool:
         *,
         timeout: float | None = None,
         progress: bool = False,
+        seed: int | None = None,
     ) -> Results:
         """As `imap`, in the order in which they come."""
-        way = _Way(timeout, progress=progress)
+        way = _Way(timeout, progress=progress, seed=seed)
         return self._imap(func, iterable, chunksize, way, ordered=False)
 
     # The pool itself.
@@ -289,7 +309,9 @@ class Pool:
             return wait_for_all(self._results(function, iterable, way))
         items = _as_sequence(iterable)
         future = self._start(function, items, way)
-        return wait_shown(future, function, len(items)) if way.progress else future.result()
+        if way.progress:
+            return wait_shown(future, function, len(items))
+        return future.result()  # type: ignore[no-any-return]
 
     def _map_async(
         self,
@@ -321,15 +343,29 @@ class Pool:
         return self._results(function, iterable, way, ordered=ordered, owner=self)
 
     def _start(self, function: Callable[..., Any], items: Sequence[Any], way: _Way) -> MapFuture:
-        limits = self._limits_for(way.timeout)
-        return start_map(self._engine, function, items, limits, star=way.star)
+        limits, star = self._limits_for(way.timeout), way.star
+        if way.seed is not None:
+            function, items = self._seeded_map(function, way), Numbered(items)
+            star = False
+        return start_map(self._engine, function, items, limits, star=star)
 
     def _results(
         self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way, **options: Any
     ) -> Results:
+        limits, star = self._limits_for(way.timeout), way.star
+        if way.seed is not None:
+            function, iterable = self._seeded_map(function, way), number(iterable)
+            star = False
         kind = ShownResults if way.progress else Results
-        limits = self._limits_for(way.timeout)
-        return kind(self._engine, function, iterable, limits, star=way.star, **options)
+        return kind(self._engine, function, iterable, limits, star=star, **options)
+
+    def _seeded_map(self, function: Callable[..., Any], way: _Way) -> SeededMap:
+        assert way.seed is not None
+        self._check_seeds()
+        return SeededMap(function, way.seed, star=way.star)
+
+    def _check_seeds(self) -> None:
+        """Raises where tasks cannot have random numbers of their own."""
 
     def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
         if timeout is None and retries is None:

@@ -26,7 +26,7 @@ from .slate import Slate
 from .worker import Opening
 
 _ENTRY: Final = "manycore.pool.worker:live"
-_MODULES: Final = ("manycore.pool.worker",)
+_MODULES: Final = ("manycore.pool.worker", "manycore.pool.blas")
 _BITS: Final = slate.KIND_BITS
 _KIND: Final = (1 << _BITS) - 1
 _PAGE: Final = resource.getpagesize()

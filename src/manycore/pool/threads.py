@@ -59,6 +59,9 @@ class ThreadPool(Pool):
         self._forgotten = weakref.finalize(self, engine.terminate)
         self._forgotten.atexit = False
 
+    def _check_seeds(self) -> None:
+        raise ValueError("threads share their random numbers: a seed needs a pool of processes")
+
 
 class ThreadEngine:
     """A queue and the threads that empty it.

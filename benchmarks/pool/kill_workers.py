@@ -19,6 +19,7 @@ import time
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -99,7 +100,7 @@ def run(kills: int, workers: int = 2, seed: int = 1, retries: int = 0) -> Report
 def one_round(pool: Pool, report: Report) -> None:
     futures = [pool.submit(itself, n) for n in range(300)]
     began = time.monotonic()
-    pending = set(futures)
+    pending: set[Any] = set(futures)
     while pending:
         done, pending = wait(pending, timeout=LONGEST_WAIT * 5, return_when="FIRST_COMPLETED")
         report.longest = max(report.longest, time.monotonic() - began)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manycore.settings import MapSettings, ServeSettings, Settings, key, table, variable
+from manycore.settings import MapSettings, ServeSettings, Settings, key, shown, table, variable
 
 SETTINGS = Path(__file__).parent / "settings.md"
 
@@ -48,7 +48,7 @@ def _rows(kind: type[Settings]) -> list[str]:
         lines.append(f"- variable: `{variable(name, kind.section)}`")
         if not kind.section:
             lines.append(f"- argument: `{name}`")
-        lines.append(f"- default: `{setting.default}`\n")
+        lines.append(f"- default: `{shown(setting.default)}`\n")
     return lines
 
 

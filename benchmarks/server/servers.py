@@ -31,9 +31,9 @@ Start: TypeAlias = Callable[[int], AbstractContextManager[Running]]
 
 
 @contextmanager
-def manycore(workers: int, handler: str = "handle") -> Iterator[Running]:
-    """`manycore serve` with default settings."""
-    arguments = ["--bind", "127.0.0.1:0", "--workers", str(workers)]
+def manycore(workers: int, handler: str = "handle", *settings: str) -> Iterator[Running]:
+    """`manycore serve` with default settings, or these."""
+    arguments = ["--bind", "127.0.0.1:0", "--workers", str(workers), *settings]
     process = subprocess.Popen(
         [sys.executable, "-m", "manycore", "serve", f"echo.py:{handler}", *arguments],
         cwd=HERE,
@@ -53,11 +53,16 @@ def manycore(workers: int, handler: str = "handle") -> Iterator[Running]:
         process.communicate()
 
 
-@contextmanager
-def bare(workers: int) -> Iterator[Running]:
+def bare(workers: int) -> AbstractContextManager[Running]:
     """The bare loop."""
+    return peer([sys.executable, str(HERE / "bare.py")], workers)
+
+
+@contextmanager
+def peer(command: list[str], workers: int) -> Iterator[Running]:
+    """A server that says its port and ends with its standard input."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "bare.py"), str(workers)],
+        [*command, str(workers)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from .process.process import Process as Process
     from .server.server import Server as Server
     from .server.server import serve as serve
+    from .server.sleeping import sleep as sleep
     from .server.statistics import ServerStatistics as ServerStatistics
     from .server.statistics import WorkerStatistics as WorkerStatistics
     from .state.manager import Manager as Manager
@@ -158,6 +159,7 @@ _HOMES = {
     "set_executable": "multiprocessing",
     "set_forkserver_preload": ".process.context",
     "set_start_method": ".process.context",
+    "sleep": ".server.sleeping",
     "task_seed": ".pool.seeds",
     "tree": ".base.tree",
 }
@@ -234,6 +236,7 @@ __all__ = [
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "sleep",
     "task_seed",
     "tree",
 ]

@@ -96,6 +96,33 @@ class TargetError(ManycoreError):
         return f"{self.target}: {self.problem}; {self.remedy}"
 
 
+class MissingExtra(ManycoreError, ImportError):  # noqa: N818  # a settled name
+    """A library that something needs is not installed. Whoever runs this Python must act.
+
+    Args:
+        what: What needs it.
+        library: What is missing.
+        extra: The extra of manycore that brings it.
+
+    Example:
+        >>> raise MissingExtra("mode greenlets", "greenlet", "server")
+        Traceback (most recent call last):
+        ...
+        manycore.errors.MissingExtra: mode greenlets needs greenlet, which is not installed; \
+run: pip install 'manycore[server]'
+    """
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(what, library, extra)
+        self.what = what
+        self.library = library
+        self.extra = extra
+
+    def __str__(self) -> str:
+        missing = f"{self.what} needs {self.library}, which is not installed"
+        return f"{missing}; run: pip install 'manycore[{self.extra}]'"
+
+
 class BootError(ManycoreError):
     """Workers end before they are ready, again and again.
 
@@ -151,29 +178,6 @@ class SupervisorLost(ManycoreError):  # noqa: N818  # what happened, as WorkerLo
 
     def __str__(self) -> str:
         return f"the server's supervisor (pid {self.pid}) {self.exit}"
-
-
-class MissingExtra(ManycoreError, ImportError):  # noqa: N818  # what is the matter
-    """A library is needed that is not installed. Whoever installs this program must act.
-
-    Args:
-        library: The library.
-        extra: The extra of manycore that brings it.
-
-    Example:
-        >>> raise MissingExtra("joblib", "joblib")
-        Traceback (most recent call last):
-        ...
-        manycore.errors.MissingExtra: joblib is not installed: pip install 'manycore[joblib]'
-    """
-
-    def __init__(self, library: str, extra: str) -> None:
-        super().__init__(library, extra)
-        self.library = library
-        self.extra = extra
-
-    def __str__(self) -> str:
-        return f"{self.library} is not installed: pip install 'manycore[{self.extra}]'"
 
 
 class SendError(ManycoreError, TypeError):

@@ -33,6 +33,7 @@ from .errors import SettingsError
 
 PREFIX = "MANYCORE_"
 NO_CONTROL = "none"
+MODES = ("threads", "asyncio", "greenlets")
 MOST_WORKERS = 500  # more of them spend their time on each other
 FILES = ("manycore.toml", "pyproject.toml")
 
@@ -50,7 +51,7 @@ class Setting:
         topic: The heading under which the help shows it.
         text: What it means.
         many: The flag may be given several times.
-        is_switch: The flag stands alone, and means yes.
+        switch: The flag takes no value: to give it is to say yes.
     """
 
     parse: Callable[[Any], Any]
@@ -61,7 +62,7 @@ class Setting:
     topic: str
     text: str
     many: bool = False
-    is_switch: bool = False
+    switch: bool = False
 
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -112,12 +113,13 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
     return parse
 
 
-def _yes_or_no(value: Any) -> bool:
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    found = words.get(str(value).strip().lower())
-    if found is None:
-        raise ValueError(f"{value!r} is neither yes nor no")
-    return found
+def _switch(value: Any) -> bool:
+    said = value.strip().lower() if isinstance(value, str) else value
+    if said in (True, "1", "true", "yes", "on"):
+        return True
+    if said in (False, "0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{value!r} is neither yes nor no")
 
 
 def _text(value: Any) -> str:
@@ -204,17 +206,6 @@ class ServeSettings:
         text="How many worker processes. auto: one for each CPU that this process may use, by "
         "its affinity and its cgroup's quota (MANYCORE_CPUS overrides both).",
     )
-    threads: int = _setting(
-        1000,
-        _whole(1, 32_768),
-        "--threads",
-        metavar="N",
-        remedy="give a whole number from 1",
-        topic="Workers",
-        text="How many connections one worker serves at a time, each in a thread of its own. "
-        "Threads are started when they are needed and end when they have had nothing to do for a "
-        "while. A worker accepts only while it has a free one.",
-    )
     boot_timeout: float = _setting(
         60.0,
         _positive_seconds,
@@ -224,6 +215,78 @@ class ServeSettings:
         topic="Workers",
         text="How long a worker may take to import the target and become ready. One that takes "
         "longer is killed, which counts as a failed boot.",
+    )
+    mode: str = _setting(
+        "auto",
+        _one_of("auto", *MODES),
+        "--mode",
+        metavar="MODE",
+        remedy=f"give auto, {', '.join(MODES[:-1])} or {MODES[-1]}",
+        topic="Handlers",
+        text="How a worker serves many connections at once: threads, asyncio or greenlets. auto: "
+        "asyncio for what is written for it (async def handle(reader, writer), a subclass of "
+        "asyncio.Protocol, an ASGI application), threads for everything else.",
+    )
+    asgi: bool = _setting(
+        False,
+        _switch,
+        "--asgi",
+        metavar="",
+        remedy="give true or false",
+        topic="Handlers",
+        text="The target is an ASGI application. It is served over HTTP and WebSocket, in asyncio.",
+        switch=True,
+    )
+    wsgi: bool = _setting(
+        False,
+        _switch,
+        "--wsgi",
+        metavar="",
+        remedy="give true or false",
+        topic="Handlers",
+        text="The target is a WSGI application. It is served over HTTP, in threads or greenlets.",
+        switch=True,
+    )
+    threads: int = _setting(
+        1000,
+        _whole(1, 32_768),
+        "--threads",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Handlers",
+        text="How many connections one worker serves at a time in mode threads, each in a thread "
+        "of its own. Threads are started when they are needed and end when they have had nothing "
+        "to do for a while. A worker accepts only while it has a free one.",
+    )
+    connections: int = _setting(
+        10_000,
+        _whole(1, 1_000_000),
+        "--connections",
+        metavar="N",
+        remedy="give a whole number from 1",
+        topic="Handlers",
+        text="How many connections one worker serves at a time in the modes asyncio and "
+        "greenlets. What comes beyond that waits in the kernel's queue.",
+    )
+    loop: str = _setting(
+        "auto",
+        _one_of("auto", "uvloop", "asyncio"),
+        "--loop",
+        metavar="LOOP",
+        remedy="give auto, uvloop or asyncio",
+        topic="Handlers",
+        text="Whose event loop mode asyncio runs on: uvloop, or the standard library's (asyncio). "
+        "auto: uvloop where it is installed.",
+    )
+    slow: float = _setting(
+        0.1,
+        _seconds,
+        "--slow",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Handlers",
+        text="In mode greenlets, for how long a handler may keep all others from running before "
+        "the log says which file and line did. 0: it is never said.",
     )
     graceful_timeout: float = _setting(
         30.0,
@@ -288,6 +351,22 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         _parse_all(self)
+        _check_together(self)
+
+
+def _check_together(settings: ServeSettings) -> None:
+    """Refuses settings that contradict each other.
+
+    Raises:
+        SettingsError: For the first that does not fit.
+    """
+    if settings.asgi and settings.wsgi:
+        raise SettingsError("asgi", "the target cannot be wsgi too", "give one of the two")
+    if settings.asgi and settings.mode not in {"auto", "asyncio"}:
+        problem = f"it is served in mode asyncio, not {settings.mode}"
+        raise SettingsError("asgi", problem, "leave the mode out")
+    if settings.wsgi and settings.mode == "asyncio":
+        raise SettingsError("wsgi", "it would block asyncio", "choose mode threads or greenlets")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,10 +417,10 @@ class MapSettings:
     )
     unordered: bool = _setting(
         False,
-        _yes_or_no,
+        _switch,
         "--unordered",
         metavar="",
-        is_switch=True,
+        switch=True,
         remedy="give yes or no",
         topic="What is read and written",
         text="Write results as they come. Otherwise they come in the order of the items, and "
@@ -389,11 +468,11 @@ class MapSettings:
     )
     quiet: bool = _setting(
         False,
-        _yes_or_no,
+        _switch,
         "-q",
         "--quiet",
         metavar="",
-        is_switch=True,
+        switch=True,
         remedy="give yes or no",
         topic="Work",
         text="Show no progress; NO_COLOR in the environment does the same.",
@@ -430,6 +509,16 @@ def parse(setting: Setting, value: Any, where: str) -> Any:
         raise  # cpu_count read a variable that is wrong itself
     except ValueError as error:
         raise SettingsError(where, str(error), setting.remedy) from None
+
+
+def shown(default: Any) -> str:
+    """Writes a default as in a file.
+
+    Example:
+        >>> shown(False)
+        'false'
+    """
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def variable(name: str, section: str = "") -> str:

@@ -301,6 +301,7 @@ def in_a_terminal(program: str) -> tuple[int, int]:
     """Runs a program as the foreground job of a terminal of its own; its pid and the terminal."""
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever the tests themselves run under
         os.execv(sys.executable, [sys.executable, "-c", textwrap.dedent(program)])
     return pid, terminal
 
@@ -322,7 +323,8 @@ CTRL_C = """
 
     def work(number):
         os.write(1, b"up %d\\n" % number)  # in one piece
-        time.sleep(60)
+        for _ in range(600):  # a signal just before one long sleep would be seen after it
+            time.sleep(0.1)
 
     processes = [Process(target=work, args=(n,), daemon=daemon, start_method={method!r})
                  for n, daemon in enumerate([False, False, True])]
@@ -331,9 +333,23 @@ CTRL_C = """
     {then}
 """
 
+BIRTHS = """
+    import time
+    from manycore import Process
+
+    def work():
+        for _ in range(600):  # a signal just before one long sleep would be seen after it
+            time.sleep(0.1)
+
+    print("begin", flush=True)
+    for number in range(20):
+        Process(target=work, start_method={method!r}).start()
+    work()
+"""
+
 
 class TestCtrlC:
-    @pytest.mark.parametrize("method", ["template", "spawn"])
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
     @pytest.mark.parametrize(
         "then", ["processes[0].join()", "processes[0].result()", "time.sleep(60)", "pass"]
     )
@@ -354,6 +370,24 @@ class TestCtrlC:
         assert all_gone([kin.pid for kin in below], within=1)
         assert text.count("KeyboardInterrupt") <= 1 + text.count("Exception ignored in atexit")
         assert text.count("Traceback") == 1, text
+
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
+    @pytest.mark.parametrize("after", [0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16])
+    def test_while_processes_are_born(self, method: str, after: float) -> None:
+        """At whatever moment of a start Ctrl-C comes, the program alone tells of it, and ends."""
+        pid, terminal = in_a_terminal(BIRTHS.format(method=method))
+        text = read_until(terminal, "begin")
+        program = family.look_at(pid)
+        assert program is not None
+        time.sleep(after)  # any moment will do: it is the machine that decides what it meets
+        below = family.members(family.everybody(), [program])
+        os.write(terminal, b"\x03")
+        text = read_until(terminal, "an end that never comes", text)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+        assert all_gone([kin.pid for kin in below], within=1)
+        assert text.splitlines().count("KeyboardInterrupt") == 1, text
+        assert "ignored" not in text
 
     def test_a_handler_in_the_process_is_called(self) -> None:
         """A process that handles the terminal's Ctrl-C itself is let."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from manycore import Manager, StateClosed, StateError
-from manycore.state.gates import waiting
+from manycore.state.bells import waiting
 from state_support import Child, children, cpu_seconds, eventually, is_sleeping
 
 Start = Callable[..., Child]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manycore.state import records
+from manycore.state.barriers import Gathering
 from manycore.state.encoding import decode_key, encode_key
-from manycore.state.events import Gathering
 from manycore.state.heap import push, take
 from manycore.state.permits import Permits
 from manycore.state.span import Span, position_key

@@ -153,7 +153,7 @@ class TestStatistics:
         """Each cell has its attribute; what is open follows from the others."""
         since = time.monotonic_ns() - 5 * 10**9
         fill(board, 7, pid=77, number=2, generation=3, restarts=4, state=State.READY, since=since)
-        fill(board, 7, accepted=100, finished=93, failed=4, threads=8)
+        fill(board, 7, accepted=100, finished=93, failed=4, threads=8, mode=1)
         (worker,) = read(board).workers
         assert 5.0 <= worker.uptime < 60.0
         assert worker == WorkerStatistics(
@@ -168,6 +168,7 @@ class TestStatistics:
             finished=93,
             failed=4,
             threads=8,
+            mode="asyncio",
         )
 
     def test_workers_are_in_the_order_of_their_places(self, board: Board) -> None:

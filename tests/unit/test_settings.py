@@ -291,7 +291,7 @@ class TestTable:
             assert variable(name) == f"MANYCORE_{name.upper()}"
             assert setting.text.endswith(".")
             assert setting.remedy
-            assert setting.metavar
+            assert bool(setting.metavar) is not setting.switch
 
     def test_every_default_is_a_value(self) -> None:
         """What the help shows as the default could be given."""

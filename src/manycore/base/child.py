@@ -4,6 +4,8 @@ Guarantees:
 
 * Death is an event: nothing is polled, no thread is kept.
 * Any number of threads may wait at once; one of them reads and tells the others.
+* A KeyboardInterrupt that ends a wait leaves the handle as it was: the only lock is taken by a
+  plain `with`, which Python does not interrupt between taking the lock and entering the block.
 * An exit code is never lost: when nobody is left who saw the child end, that is said.
 * A forked copy of the parent holds nothing of its children: their lifelines stay the parent's.
 """
@@ -68,8 +70,8 @@ class ChildHandle:
         self._silent = False  # the channel has ended
         self._lifeline = lifeline
         self._reap = reap
-        self._changed = threading.Condition(threading.Lock())
-        self._reading = False
+        self._lock = threading.Lock()
+        self._told = -1  # an eventfd, once somebody waits: readable when the outcome was taken in
         _all.add(self)
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -90,47 +92,46 @@ class ChildHandle:
     def close(self) -> None:
         """Lets go of everything; a child that is tied and still alive ends. Twice is once."""
         _all.discard(self)
-        fds, self.pidfd, self._lifeline = [self.pidfd, self._lifeline], -1, -1
+        fds = [self.pidfd, self._lifeline, self._told]
+        self.pidfd = self._lifeline = self._told = -1
         self._channel.close()
         close_all([fd for fd in fds if fd >= 0])
 
     def _await(self, done: Callable[[], bool], timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while not done():
-                if self.pidfd < 0:  # closed, or a copy's: there will be no news
-                    return False
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if self._reading:
-                    if not self._changed.wait(left) and not done():
-                        return False
-                    continue
-                self._reading = True
-                self._changed.release()
-                try:
-                    moved = self._read(left)
-                finally:
-                    self._changed.acquire()
-                    self._reading = False
-                    self._changed.notify_all()
-                if not moved:
-                    return done()
+        while not done():
+            if self.pidfd < 0:  # closed, or a copy's: there will be no news
+                return False
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = self._news(left)
+            with self._lock:
+                if not done():
+                    self._take_in(ready)
+            if not ready:
+                return done()
         return True
 
-    def _read(self, timeout: float | None) -> bool:
-        """Waits for news and takes them in; False when there were none in time."""
+    def _news(self, timeout: float | None) -> set[int]:
+        """Waits for news; gives the descriptors that have some. Any number of threads may wait."""
         poller = select.poll()
-        poller.register(self.pidfd, select.POLLIN)
-        if not self._silent:
-            poller.register(self._channel, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(None if timeout is None else timeout * 1000)}
+        with self._lock:
+            if self._told < 0 and self.outcome is None and timeout != 0:
+                self._told = os.eventfd(0, os.EFD_CLOEXEC)
+            # once the outcome is there, only the end is waited for
+            told = -1 if self.outcome is not None else self._told
+            heard = -1 if self._silent else self._channel.fileno()
+            for fd in (self.pidfd, heard, told):
+                if fd >= 0:
+                    poller.register(fd, select.POLLIN)
+        return {fd for fd, _ in poller.poll(None if timeout is None else timeout * 1000)}
+
+    def _take_in(self, ready: set[int]) -> None:
         if not self._silent and self._channel.fileno() in ready:
             self._take(wait=False)
         if self.exitcode is not None:
             self._hang_up()
         elif self.pidfd in ready:
             self._conclude()
-        return bool(ready)
 
     def _take(self, *, wait: bool) -> bool:
         """Takes one message in; False when there is none, and none will come."""
@@ -147,6 +148,8 @@ class ChildHandle:
         if message[:1] == OUTCOME:
             self._said = read_number(message)
             self.outcome = message
+            if self._told >= 0:  # the others who wait would not find it in the channel
+                os.eventfd_write(self._told, 1)
         elif message[:1] == EXITED:
             self.exitcode, self.seen = read_number(message), True
         return True
@@ -164,10 +167,10 @@ class ChildHandle:
 
     def _hang_up(self) -> None:
         """Nothing will come any more: only the pidfd is kept, which callers may wait on."""
-        lifeline, self._lifeline, self._silent = self._lifeline, -1, True
+        fds, self._silent = [self._lifeline, self._told], True
+        self._lifeline = self._told = -1
         self._channel.close()
-        if lifeline >= 0:
-            os.close(lifeline)
+        close_all([fd for fd in fds if fd >= 0])
 
 
 def _forget_all() -> None:

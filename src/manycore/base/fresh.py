@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from manycore.errors import BootError
 
-from . import birth, lifetime
+from . import birth, lifetime, signals
 from .birth import Birth, Role, read_number
 from .channel import Channel, Message, close_all
 from .child import ChildHandle
@@ -42,10 +43,13 @@ def spawn(
     process = None
     try:
         with theirs:
-            process = _run(theirs.fileno())
+            # a Ctrl-C waits until the interpreter is up, and we know of it
+            with signals.blocked([signal.SIGINT]):
+                process = _run(theirs.fileno())
             request = pickle.dumps(Birth(entry, modules, tied, role, facts, payload))
-            # into our own end: the child reads it from the other one
-            ours.send(request, [theirs.fileno(), lifeline_end, *borrowed, *fds])
+            # the channel's other end is not among them: a socket in its own queue, unread, would
+            # keep what else is there open until the kernel looks for such cycles
+            ours.send(request, [lifeline_end, *borrowed, *fds])
         message = _first_message(ours, process.pid)
     except BaseException as error:
         ours.close()
@@ -71,8 +75,8 @@ def spawn(
 def _first_message(channel: Channel, pid: int) -> Message:
     """Waits for what a newborn says, or for its end.
 
-    Its end does not close the channel while the request, which holds the other end, waits there
-    unread: only the kernel's collector of such cycles would, some time.
+    Its end need not close the channel: a copy of this program that another thread forks at this
+    moment holds the other end too.
 
     Raises:
         EOFError: When it ended without a word.
@@ -101,12 +105,12 @@ def main(fd: int) -> None:
     """The whole of a process that was spawned."""
     code = 1
     try:
-        with Channel.of_descriptor(fd) as channel:
-            data, fds = channel.receive()
+        channel = Channel.of_descriptor(fd)
+        data, fds = channel.receive()
         request: Birth = pickle.loads(data)  # noqa: S301  # from the program that started us
         birth.import_for_all(request.modules)
-        code = birth.live(request, fds, leads=False)
-    except (KeyboardInterrupt, BrokenPipeError):
+        code = birth.live(request, [channel.detach(), *fds], leads=False)
+    except (KeyboardInterrupt, BrokenPipeError, EOFError):
         pass  # the program tells of it, or is gone
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -87,13 +87,12 @@ def _write(value: object, cargo: Cargo) -> bytes:
     before = context.get_spawning_popen()
     context.set_spawning_popen(cargo)  # type: ignore[arg-type]
     try:
-        try:
+        with suppress(Exception):  # whatever it is: by value it may work, or say better why not
             file = io.BytesIO()
             _PlainPickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
-        except Exception:  # whatever it was: by value it may work, or say better why not
-            cargo.fds.clear()
-            return _write_by_value(value)
-        return file.getvalue()
+            return file.getvalue()
+        cargo.fds.clear()
+        return _write_by_value(value)
     finally:
         context.set_spawning_popen(before)
 

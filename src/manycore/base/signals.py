@@ -85,10 +85,10 @@ def captured(*signums: signal.Signals) -> Iterator[Inbox]:
 
 
 @contextmanager
-def blocked(signums: Iterable[signal.Signals]) -> Iterator[None]:
-    """Keeps signals waiting while the block runs."""
+def blocked(signums: Iterable[signal.Signals]) -> Iterator[set[signal.Signals | int]]:
+    """Keeps signals waiting while the block runs; gives the mask that is in force after it."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
     try:
-        yield
+        yield mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

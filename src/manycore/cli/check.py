@@ -27,15 +27,15 @@ def check(target: str, config: Path | None, **flags: Any) -> None:
     """  # noqa: D205  # it is the help page
     from manycore.base import targets
     from manycore.server import server
-    from manycore.server.handlers import adapt
+    from manycore.server.plan import describe_limit, plan, require_extras
 
     settings = settings_for_this_process(flags, config)
-    adapt(targets.load(target), target, "")
+    require_extras(settings)
+    mode = plan(targets.load(target), target, "", settings).mode
     listeners = server.listen(settings)
     where = " ".join(map(str, listeners))
     for listener in listeners:
         listener.close()
     click.echo(
-        f"ok: {target} on {where}, "
-        f"{settings.workers} workers with up to {settings.threads} threads each"
+        f"ok: {target} on {where}, {settings.workers} workers with {describe_limit(mode, settings)}"
     )

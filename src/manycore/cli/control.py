@@ -54,7 +54,7 @@ def _describe(answer: dict[str, Any]) -> str:
 
 
 _COLUMNS = ["worker", "pid", "state", "generation", "uptime", "restarts"]
-_COLUMNS += ["accepted", "open", "failed", "threads"]
+_COLUMNS += ["accepted", "open", "failed", "threads", "mode"]
 
 
 def _cell(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from manycore.settings import MapSettings, ServeSettings, Settings, table, variable
+from manycore.settings import MapSettings, ServeSettings, Settings, shown, table, variable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ def _options(command: F, kind: type[Settings]) -> F:
     for name, setting in reversed(table(kind).items()):
         shape: dict[str, Any] = (
             {"is_flag": True, "default": None}
-            if setting.is_switch
+            if setting.switch
             else {"metavar": setting.metavar, "multiple": setting.many}
         )
         command = click.option(*setting.flags, name, help=setting.text, **shape)(command)
@@ -44,9 +44,7 @@ def write_settings(formatter: click.HelpFormatter, kind: type[Settings]) -> None
     """Writes the settings into a help page, a heading a topic."""
     by_topic: dict[str, list[tuple[str, str]]] = {}
     for name, setting in table(kind).items():
-        silent = setting.is_switch or setting.default == ""
-        default = "" if silent else f"; default: {setting.default}"
-        default = f"[{variable(name, kind.section)}{default}]"
+        default = f"[{variable(name, kind.section)}; default: {shown(setting.default)}]"
         term = f"{', '.join(setting.flags)} {setting.metavar}".rstrip()
         by_topic.setdefault(setting.topic, []).append((term, f"{setting.text} {default}"))
     for topic, rows in by_topic.items():

@@ -20,8 +20,8 @@ from .page import PageCommand
 @click.argument("target")
 @settings_options
 def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
-    """Serves connections on every core: one worker process for each CPU, a pool of threads in each,
-    one listening socket, all supervised.
+    """Serves connections on every core: one worker process for each CPU, threads, asyncio or
+    greenlets in each, one listening socket, all supervised.
 
     Target
       module:function             a function of a module that can be imported from here
@@ -29,6 +29,8 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
       The function takes the connection, or the connection and the client's address:
       the connection is a socket.socket, and is closed when the function returns.
       Subclasses of socketserver.BaseRequestHandler and callable objects will do as well.
+      async def handle(reader, writer) and subclasses of asyncio.Protocol are served in asyncio,
+      ASGI applications with --asgi, WSGI applications with --wsgi.
       The name behind the colon may be dotted.
 
     Example:
@@ -60,8 +62,10 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     """  # noqa: D205  # it is the help page
     from manycore.server import launch, server, statistics
     from manycore.server.job import Job, Parcel
+    from manycore.server.plan import require_extras
 
     settings = settings_for_this_process(flags, config)
+    require_extras(settings)
     listeners = server.listen(settings)
     board = statistics.create_board()
     job = Job.of_text(target, settings)

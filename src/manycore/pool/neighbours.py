@@ -21,7 +21,7 @@ def register_joblib() -> None:
     try:
         import joblib
     except ImportError:
-        raise MissingExtra("joblib", "joblib") from None
+        raise MissingExtra("register_joblib", "joblib", "joblib") from None
     from .joblib_backend import ManycoreBackend
 
     joblib.register_parallel_backend("manycore", ManycoreBackend)

@@ -11,11 +11,12 @@ import threading
 import time
 import traceback
 import warnings
+from functools import partial
 from multiprocessing import process as standard
 from multiprocessing import util
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from manycore.base import birth, family, fresh, lifetime, oom, passing, template
+from manycore.base import birth, family, fresh, lifetime, oom, passing, signals, template
 from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.child import ChildHandle
@@ -139,7 +140,7 @@ os.register_at_fork(after_in_child=_forget_children)
 
 
 def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
-    from . import life
+    from . import life  # noqa: F401  # before the fork, so that no child imports it again
 
     others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
     if others:
@@ -149,36 +150,66 @@ def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
             RuntimeWarning,
             stacklevel=4,
         )
-    ours, theirs = Channel.pair()
-    lifeline_end, lifeline = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the threads, without their names
-        pid = os.fork()
-    if pid == 0:
-        code = 1
+    # a Ctrl-C waits until the child can take it without a traceback, and we know of the child
+    with signals.blocked([signal.SIGINT]) as mask:
+        ours, theirs = Channel.pair()
+        lifeline_end, lifeline = os.pipe()
+        pid = None
         try:
-            birth.forget_parents_exit_handlers()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads, without names
+                pid = os.fork()
+            if pid == 0:
+                ours.close()
+                os.close(lifeline)
+                _become(process, role, theirs, lifeline_end, mask=mask, tied=tied)
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # no room for a process, or for its descriptor
             ours.close()
             os.close(lifeline)
-            birth.be_known(role)
-            set_title(f"process {role.name}")
-            birth.be_tied(lifeline_end, tied=tied, leads=False)
-            code = life.run(process, theirs, lifeline_end, forked=True)
-        except KeyboardInterrupt:
-            pass  # the program tells of it
-        except BaseException:
-            traceback.print_exc()
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            raise
         finally:
-            birth.finish(code)
-    theirs.close()
-    os.close(lifeline_end)
+            theirs.close()
+            os.close(lifeline_end)
+        if signal.SIGINT in signal.sigpending():  # it may have come before there was a child
+            os.kill(pid, signal.SIGINT)
+        return ChildHandle(pid, pidfd, ours, lifeline, partial(_reap, pid, tied=tied))
 
-    def reap() -> int | None:
-        if tied:
-            lifetime.end_group(pid)  # before the wait: until then the id cannot be another's
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        except ChildProcessError:  # the program waited for all its children itself
-            return None
 
-    return ChildHandle(pid, os.pidfd_open(pid), ours, lifeline, reap)
+def _become(
+    process: Process,
+    role: Role,
+    channel: Channel,
+    lifeline: int,
+    *,
+    mask: set[signal.Signals | int],
+    tied: bool,
+) -> NoReturn:
+    """The forked child, from its first step to its exit."""
+    from . import life
+
+    code = 1
+    try:
+        birth.forget_parents_exit_handlers()
+        birth.be_known(role)
+        set_title(f"process {role.name}")
+        birth.be_tied(lifeline, tied=tied, leads=False)
+        code = life.run(process, channel, lifeline, forked=True, mask=mask)
+    except KeyboardInterrupt:
+        pass  # the program tells of it
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        birth.finish(code)
+
+
+def _reap(pid: int, *, tied: bool) -> int | None:
+    if tied:
+        lifetime.end_group(pid)  # before the wait: until then the id cannot be another's
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:  # the program waited for all its children itself
+        return None

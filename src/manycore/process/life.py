@@ -49,7 +49,14 @@ def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int
     return run(process, channel, lifeline)
 
 
-def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) -> int:
+def run(
+    process: Any,
+    channel: Channel,
+    lifeline: int,
+    *,
+    forked: bool = False,
+    mask: set[signal.Signals | int] | None = None,
+) -> int:
     """Runs a `Process` object in this process, which is its own; gives the exit code.
 
     Args:
@@ -57,16 +64,17 @@ def run(process: Any, channel: Channel, lifeline: int, *, forked: bool = False) 
         channel: To the parent.
         lifeline: Ends with the parent.
         forked: Whether this process is a copy of the parent.
+        mask: The signals that are blocked while it runs; as now if None.
     """
     dumps = partial(passing.dumps_result, forked=forked)
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
     wrapped = process.run
     # a Ctrl-C waits until it can be dealt with without a traceback
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
     def run_and_tell() -> None:
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before if mask is None else mask)
             value = wrapped()
         except SystemExit as stop:
             _tell(channel, _code_of(stop), NOTHING, b"")

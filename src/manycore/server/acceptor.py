@@ -1,6 +1,6 @@
-"""Takes connections from the listeners and hands them to threads. A worker's main thread.
+"""Takes connections from the listeners and hands them to the mode. A worker's main thread.
 
-Guarantees: it waits on the listeners only while a thread is free, so that what it cannot serve
+Guarantees: it waits on the listeners only while the mode takes more, so that what it cannot serve
 stays in the kernel's queue, where a sibling can take it; it is not woken for nothing; told to
 drain, it takes what is queued until the queue is empty; told to end, it takes nothing more.
 
@@ -18,14 +18,12 @@ import signal
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from functools import partial
 from typing import Final
 
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 
-from .handlers import Handler
-from .modes.threads import HandlerThreads
+from .modes.mode import Mode
 from .statistics import Column, State
 
 log = logging.getLogger("manycore.server")
@@ -61,8 +59,8 @@ class Acceptor:
 
     Args:
         listeners: Where connections come from. The acceptor closes this process's copies.
-        handler: What they are given to.
-        threads: How many may be served at a time.
+        mode: What they are given to.
+        wake: An eventfd that the mode writes to when it takes more again.
         graceful_timeout: Seconds that open connections may go on once it drains.
         row: The worker's row on the board.
         inbox: Signals: TERM drains, QUIT ends.
@@ -72,16 +70,15 @@ class Acceptor:
     def __init__(
         self,
         listeners: list[Listener],
-        handler: Handler,
+        mode: Mode,
         *,
-        threads: int,
+        wake: int,
         graceful_timeout: float,
         row: memoryview,
         inbox: Inbox,
         let_go: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
-        self._limit = threads
         self._graceful_timeout = graceful_timeout
         self._row = row
         self._inbox = inbox
@@ -92,9 +89,8 @@ class Acceptor:
         self._complain_after = 0.0  # when a shortage is worth another line in the log
         self._watching = False
         self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        wake = partial(os.eventfd_write, self._wake, 1)
-        self._threads = HandlerThreads(handler, threads, row, wake)
+        self._wake = wake
+        self._mode = mode
 
     def run(self) -> None:
         """Serves until it was told to stop and has."""
@@ -114,17 +110,22 @@ class Acceptor:
             if self._phase is _Phase.DRAINING:
                 self._take_what_is_queued()
 
+    @property
+    def time_left(self) -> float:
+        """Seconds until the worker should have ended."""
+        return 0.0 if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
     def _is_over(self) -> bool:
         if self._phase is _Phase.SERVING:
             return False
-        if self._threads.open == 0 and not self._listeners:
+        if self._mode.open == 0 and not self._listeners:
             return True
         timed_out = self._deadline is not None and time.monotonic() >= self._deadline
         return self._phase is _Phase.ENDING and timed_out
 
     def _may_accept(self) -> bool:
         serving = self._phase is _Phase.SERVING and self._resume is None
-        return serving and not self._threads.full
+        return serving and not self._mode.full
 
     def _patience(self) -> float | None:
         times = [t for t in (self._deadline, self._resume) if t is not None]
@@ -140,20 +141,20 @@ class Acceptor:
                 self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
             else:
                 self._epoll.unregister(fd)
-        if self._threads.full:
-            self._threads.wake_below(self._limit)
+        if self._mode.full:
+            self._mode.wake_below(self._mode.limit)
 
     def _accept(self, listener: Listener) -> bool:
         """Takes one connection; False if there is none to take, or nobody to serve it."""
-        thread = self._threads.reserve()
-        if thread is None:
-            if not self._threads.full:
+        place = self._mode.reserve()
+        if place is None:
+            if not self._mode.full:
                 self._pause("no thread can be started")
             return False
         try:
             conn, address = listener.sock.accept()
         except OSError as error:
-            self._threads.release(thread)
+            self._mode.release(place)
             if error.errno == errno.EAGAIN:
                 return False
             if error.errno in _SHORTAGE:
@@ -162,8 +163,8 @@ class Acceptor:
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        self._threads.serve(thread, conn, address)
-        if self._threads.full:
+        self._mode.serve(place, conn, address)
+        if self._mode.full:
             self._watch(wanted=False)
         elif self._watching:
             fd = listener.sock.fileno()
@@ -191,20 +192,23 @@ class Acceptor:
         self._phase = _Phase.DRAINING
         self._row[Column.STATE] = State.DRAINING
         self._deadline = time.monotonic() + self._graceful_timeout
-        log.debug("draining: %d connections are open", self._threads.open)
+        self._mode.drain()
+        log.debug("draining: %d connections are open", self._mode.open)
 
     def _take_what_is_queued(self) -> None:
         """Accepts until the queue is empty, as far as threads are free; then lets go of it."""
         for fd, listener in list(self._listeners.items()):
             while self._accept(listener):
                 pass
-            if self._resume is None and not self._threads.full:
+            if self._resume is None and not self._mode.full:
                 del self._listeners[fd]
                 listener.sock.close()
                 if not self._listeners:
                     self._let_go()
-        # a free thread means: go on with the queue, or, when that is empty, look whether all ended
-        self._threads.wake_below(self._limit if self._listeners else 1)
+        if self._resume is not None:
+            return  # the end of the pause wakes us
+        # a free place means: go on with the queue, or, when that is empty, look whether all ended
+        self._mode.wake_below(self._mode.limit if self._listeners else 1)
 
     def _end(self) -> None:
         self._watch(wanted=False)
@@ -213,9 +217,9 @@ class Acceptor:
         for listener in self._listeners.values():
             listener.sock.close()
         self._listeners.clear()
-        self._threads.wake_below(1)
+        self._mode.wake_below(1)
         self._deadline, self._resume = time.monotonic() + END_GRACE, None
-        count = self._threads.end_connections()
+        count = self._mode.end_connections()
         if count:
             log.warning("ended %d connections that were still open", count)
 

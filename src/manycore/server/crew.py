@@ -20,9 +20,10 @@ from manycore.supervise.supervisor import Supervisor
 from manycore.watch import places
 from manycore.watch.control import ControlSocket
 
-from . import worker
+from . import statistics, worker
 from .control import ServerControl
 from .job import Job
+from .plan import describe_limit
 from .statistics import Column, settle
 
 log = logging.getLogger("manycore.server")
@@ -95,12 +96,13 @@ class ServerCrew:
     def ready(self) -> None:
         """Says so, to people and to whoever waits."""
         settings = self._job.settings
+        modes = [worker.mode for worker in statistics.read(self._board).workers]
         log.info(
-            "ready: %s on %s, %d workers with up to %d threads each, pid %d",
+            "ready: %s on %s, %d workers with %s, pid %d",
             self._job.name,
             " ".join(map(str, self._listeners)),
             settings.workers,
-            settings.threads,
+            describe_limit(modes[0] if modes else settings.mode, settings),
             os.getpid(),
         )
         self._announce()

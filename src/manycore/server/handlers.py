@@ -14,6 +14,7 @@ from manycore.errors import TargetError
 
 Handler: TypeAlias = Callable[[socket.socket, Any], object]
 FORMS = "write handle(conn), handle(conn, address) or a socketserver.BaseRequestHandler"
+FORMS += ", or async def handle(reader, writer) or an asyncio.Protocol"
 
 
 class HandlerServer:
@@ -44,15 +45,12 @@ def adapt(target: Any, name: str, address: SocketAddress) -> Handler:
         return _adapt_request_handler(target, name, address)
     if not callable(target):
         raise TargetError(name, f"a {type(target).__name__} cannot be called", FORMS)
-    plain = target
-    while isinstance(plain, partial):
-        plain = plain.func
-    call = plain if inspect.isroutine(plain) or isinstance(plain, type) else plain.__call__
-    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
-        raise TargetError(name, "it is a coroutine function", "write a plain function (def)")
-    if inspect.isgeneratorfunction(call):
+    if is_coroutine_function(target):
+        remedy = "write a plain function (def), or choose mode asyncio"
+        raise TargetError(name, "it is a coroutine function", remedy)
+    if inspect.isgeneratorfunction(what_is_called(target)):
         raise TargetError(name, "it is a generator: calling it runs nothing", FORMS)
-    match _required_arguments(target, name):
+    match required_arguments(target, name):
         case 1:
             return lambda conn, _peer: target(conn)
         case 2:
@@ -73,8 +71,27 @@ def _adapt_request_handler(
     return lambda conn, peer: target(conn, peer, server)
 
 
-def _required_arguments(target: Callable[..., object], name: str) -> int:
-    """Counts the arguments a call must have; what takes one or more is given the connection."""
+def what_is_called(target: Any) -> Any:
+    """Gives the function, method or class that runs when a target is called."""
+    while isinstance(target, partial):
+        target = target.func
+    if inspect.isroutine(target) or isinstance(target, type):
+        return target
+    return getattr(target, "__call__", target)  # noqa: B004  # the method itself is wanted
+
+
+def is_coroutine_function(target: Any) -> bool:
+    """Whether calling a target gives something to await or to iterate over with `async for`."""
+    call = what_is_called(target)
+    return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+
+
+def required_arguments(target: Callable[..., object], name: str) -> int:
+    """Counts the arguments a call must have; what takes one or more is given the connection.
+
+    Raises:
+        TargetError: When there are some that can be given by name only.
+    """
     try:
         parameters = inspect.signature(target).parameters.values()
     except (ValueError, TypeError):  # written in C, and silent about it

@@ -19,8 +19,9 @@ from manycore.settings import NO_CONTROL, ServeSettings, table
 from manycore.supervise.events import BOOT_TRIES
 
 from . import launch, statistics
-from .handlers import adapt, describe
+from .handlers import describe
 from .job import Job, Parcel
+from .plan import plan, require_extras
 from .statistics import ServerStatistics
 from .supervisor_handle import STOP_PATIENCE, SupervisorHandle
 
@@ -34,8 +35,8 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 def serve(handler: Any, bind: str | Iterable[str] = "127.0.0.1:8000", **settings: Any) -> None:
     """Serves connections on every core until told to stop.
 
-    One worker process per CPU, a pool of threads in each, one listening socket, supervised. TERM
-    stops it gracefully, Ctrl-C quickly, a second Ctrl-C at once.
+    One worker process per CPU, threads, asyncio or greenlets in each, one listening socket,
+    supervised. TERM stops it gracefully, Ctrl-C quickly, a second Ctrl-C at once.
 
     In the main thread of a program without other threads the workers are forked from the program
     as it is. Otherwise the handler is copied to a fresh process, as `Server` does.
@@ -43,13 +44,16 @@ def serve(handler: Any, bind: str | Iterable[str] = "127.0.0.1:8000", **settings
     Args:
         handler: `f(conn)`, `f(conn, address)`, a `socketserver.BaseRequestHandler` subclass, a
             callable object, or the text of a target, as for the command. `conn` is a
-            `socket.socket`; it is closed when the handler returns.
+            `socket.socket`; it is closed when the handler returns. For asyncio,
+            `async def f(reader, writer)` or a subclass of `asyncio.Protocol`.
         bind: Where to listen: one address or several, as for the command's `--bind`.
-        **settings: The command's settings, with underscores: `workers`, `threads`, `backlog`,
+        **settings: The command's settings, with underscores: `workers`, `mode`, `threads`,
+            `connections`, `asgi`, `wsgi`, `backlog`,
             `graceful_timeout` and `boot_timeout` in seconds, `log_level`, `log_format`.
 
     Raises:
         SettingsError: When a setting cannot have its value.
+        MissingExtra: When a library that the mode needs is not installed.
         BindError: When an address cannot be listened on.
         TargetError: When the handler is none.
         BootError: When workers cannot boot.
@@ -95,7 +99,7 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
 def _checked(handler: Any, settings: ServeSettings) -> Job:
     """Finds what is wrong with a handler at hand before any process starts."""
     job = Job.of_object(handler, settings)
-    adapt(handler, job.name, "")
+    plan(handler, job.name, "", settings)
     return job
 
 
@@ -106,7 +110,9 @@ def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSetti
         raise SettingsError(min(unknown), "there is no such setting", remedy)
     settings = {"control_socket": NO_CONTROL} | settings
     addresses: Any = bind if isinstance(bind, str) else tuple(bind)
-    return ServeSettings(bind=addresses, **settings)
+    chosen = ServeSettings(bind=addresses, **settings)
+    require_extras(chosen)
+    return chosen
 
 
 def listen(settings: ServeSettings) -> list[Listener]:
@@ -213,7 +219,7 @@ class Server:
     def _job(self) -> Job:
         if isinstance(self._handler, str):
             return Job.of_text(self._handler, self._settings)
-        adapt(self._handler, describe(self._handler), "")
+        plan(self._handler, describe(self._handler), "", self._settings)
         return Job.of_copy(self._handler, self._settings)
 
     def statistics(self) -> ServerStatistics:

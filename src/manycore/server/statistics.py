@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from manycore.base.board import Board
-from manycore.settings import MOST_WORKERS
+from manycore.settings import MODES, MOST_WORKERS
 
 _ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
 
@@ -31,6 +31,7 @@ class Column(IntEnum):
     FAILED = 8
     LOST = 9
     THREADS = 10
+    MODE = 11  #: its place in `MODES`
 
 
 _SUMS = (Column.ACCEPTED, Column.FINISHED, Column.FAILED, Column.LOST)
@@ -60,6 +61,7 @@ class WorkerStatistics:
         finished: Connections whose handler has ended.
         failed: Those of them whose handler raised.
         threads: Threads that serve, or wait for, connections now.
+        mode: How it serves: `threads`, `asyncio` or `greenlets`.
     """
 
     worker: int
@@ -73,6 +75,7 @@ class WorkerStatistics:
     finished: int
     failed: int
     threads: int
+    mode: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ def _worker(row: list[int]) -> WorkerStatistics:
         finished=row[Column.FINISHED],
         failed=row[Column.FAILED],
         threads=row[Column.THREADS],
+        mode=MODES[row[Column.MODE]],
     )
 
 

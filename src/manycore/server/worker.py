@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import signal
 import time
 import traceback
+from collections.abc import Callable
 from functools import partial
 
 from manycore.base import signals
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
+from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
 from manycore.supervise.report import LetGoReport, ReadyReport
 
+from . import modes
 from .acceptor import Acceptor
-from .handlers import Handler, adapt
 from .job import Job
+from .modes.mode import Mode
+from .plan import plan
 from .statistics import Column, State
 
 log = logging.getLogger("manycore.server")
 
+CLOSE_PATIENCE = 0.5  # seconds that the mode may take to end, when the deadline is near or past
 SPARE_DESCRIPTORS = 256  # for what is open besides connections: modules, logs, databases
 
 _STOPS = (signal.SIGTERM, signal.SIGQUIT)
@@ -52,8 +58,9 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         The process's exit code.
     """
     set_title(f"worker {number}/{job.settings.workers}")
+    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
-        handler = _boot(job, listeners)
+        mode = _boot(job, listeners, row, partial(os.eventfd_write, wake, 1))
     except TargetError as error:
         what = {"where": error.target, "remedy": error.remedy, "details": error.details}
         tell(Failure(ExitCode.TARGET_FAILED, error.problem, **what))
@@ -65,8 +72,8 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
     with signals.captured(*_STOPS, *_unclaimed_signals()) as inbox:
         acceptor = Acceptor(
             listeners,
-            handler,
-            threads=job.settings.threads,
+            mode,
+            wake=wake,
             graceful_timeout=job.settings.graceful_timeout,
             row=row,
             inbox=inbox,
@@ -75,12 +82,18 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         row[Column.SINCE], row[Column.STATE] = time.monotonic_ns(), State.READY
         tell(ReadyReport())
         acceptor.run()
+        mode.close(max(CLOSE_PATIENCE, acceptor.time_left))
     return ExitCode.OK
 
 
-def _boot(job: Job, listeners: list[Listener]) -> Handler:
-    _allow_descriptors(job.settings.threads + SPARE_DESCRIPTORS)
-    return adapt(job.load(), job.name, listeners[0].address)
+def _boot(job: Job, listeners: list[Listener], row: memoryview, freed: Callable[[], None]) -> Mode:
+    address = listeners[0].address
+    planned = plan(job.load(), job.name, address, job.settings)
+    _allow_descriptors(planned.limit + SPARE_DESCRIPTORS)
+    mode = modes.create(planned, job.name, address, job.settings, row, freed)
+    mode.start()
+    row[Column.MODE] = MODES.index(planned.mode)
+    return mode
 
 
 def _allow_descriptors(wanted: int) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from queue import Empty
 from typing import Any, ClassVar, Final
 
+from .bells import ring
 from .encoding import loads
-from .gates import Blocked, ring, wait
+from .gates import Blocked, wait
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .span import position_key
 from .writing import Writing
@@ -94,8 +95,8 @@ class Channel(Proxy):
     def wait_beyond(self, number: int, timeout: float | None) -> bool:
         """Waits until there is a message after that of a number."""
 
-        def attempt(txn: Any, dead: frozenset[bytes]) -> bool | Blocked:
-            del dead
+        def attempt(txn: Any, dead: frozenset[bytes], me: str) -> bool | Blocked:
+            del dead, me
             return True if self.last_in(txn) > number else Blocked(_REASON)
 
         return wait(self, attempt, timeout) is True

@@ -24,9 +24,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from manycore.base import life
 from manycore.errors import StateClosed, StateDamaged, StateError, StateFull, StateRefused
-
-from . import identity
 
 Durability = Literal["process", "power"]
 
@@ -73,7 +72,7 @@ def create_private(max_size: int | None) -> Home:
     """Makes a directory that lasts as long as this process, in memory where there is room."""
     place = _choose_place(max_size)
     sweep(place)
-    path = os.path.join(place, f"{_prefix()}{identity.name()}-{secrets.token_hex(4)}")
+    path = os.path.join(place, f"{_prefix()}{life.name()}-{secrets.token_hex(4)}")
     os.mkdir(path, 0o700)
     return _furnish(path, private=True, durability="process", max_size=max_size)
 
@@ -155,7 +154,7 @@ def sweep(place: str) -> list[str]:
     """Removes what managers of ours left in a place when they were killed; gives their paths."""
     swept = []
     for path, maker in _private_directories(place):
-        if not identity.is_alive(maker) and _is_unused(path):
+        if not life.is_alive(maker) and _is_unused(path):
             remove(path)
             swept.append(path)
     return swept
@@ -165,14 +164,14 @@ def living() -> list[str]:
     """Lists the private directories of this user's managers that live."""
     places = {SHARED_MEMORY, tempfile.gettempdir()}
     found = [pair for place in sorted(places) for pair in _private_directories(place)]
-    return [path for path, maker in found if identity.is_alive(maker)]
+    return [path for path, maker in found if life.is_alive(maker)]
 
 
 def _private_directories(place: str) -> Iterator[tuple[str, bytes]]:
     prefix = _prefix()
     with suppress(FileNotFoundError), os.scandir(place) as entries:
         for entry in entries:
-            maker = identity.parse_name(entry.name.removeprefix(prefix))
+            maker = life.parse_name(entry.name.removeprefix(prefix))
             if not entry.name.startswith(prefix) or maker is None:
                 continue
             with suppress(OSError):
@@ -279,7 +278,7 @@ def _boot_file(home: Home) -> str:
 
 def _write_boot(home: Home) -> None:
     with open(_boot_file(home), "w", encoding="ascii", opener=_privately) as file:
-        file.write(f"{identity.boot():08x}")
+        file.write(f"{life.boot():08x}")
 
 
 def _check_boot(home: Home) -> None:
@@ -289,7 +288,7 @@ def _check_boot(home: Home) -> None:
             booted = re.fullmatch(r"[0-9a-f]{8}", file.read())
     except OSError:
         booted = None
-    if booted is not None and int(booted[0], 16) == identity.boot():
+    if booted is not None and int(booted[0], 16) == life.boot():
         return
     if home.durability == "process" and os.path.exists(home.data):
         verify(home)

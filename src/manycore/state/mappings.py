@@ -1,29 +1,23 @@
-"""Dict and Namespace.
-
-A dict's records are its items, by the key's bytes; what it knows of itself is how many there are,
-and how many of them have a time to live. Those are found by that time in an index of their own.
-"""
+"""A dict that processes share. Its records are its items, by the key's bytes: see `items`."""
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from .encoding import SHORT, decode_key, dumps, encode_key, loads
-from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies, read_meta
-from .records import TAIL, expiry, is_expired, order, original, pack
+import lmdb
+
+from .encoding import SHORT, decode_key, encode_key, loads
+from .items import COUNTS, TIMES, drop_item, prepare, put_item, put_items, time_key
+from .proxy import ID_BYTES, META, Facts, Proxy, erase
+from .records import TAIL, expiry, is_expired, order, original
 from .space import SMALL
-from .store import Store, scan, transaction
+from .store import scan, transaction
 from .writing import Writing
 
-_COUNTS = struct.Struct(">QQ")
-_EMPTY: Final = _COUNTS.pack(0, 0)
-_TIMES: Final = b"\x02"  # the index: when an item ends, and its place
-_MOMENT = struct.Struct(">Q")  # microseconds since the epoch: sorts as bytes
-_OVERHEAD: Final = 64  # bytes of a record besides key and value, at most
+_EMPTY: Final = COUNTS.pack(0, 0)
 _LEAST_TTL: Final = 1e-3  # seconds left to an item whose time ended while it was edited
 _MISSING: Final = object()
 
@@ -47,7 +41,7 @@ class DictProxy(Proxy):
 
     def _use(self, facts: Facts) -> None:
         del facts
-        self._times = self._number + _TIMES
+        self._times = self._number + TIMES
         self._texts = self._items + b"s"  # what the keys of text begin with
 
     @classmethod
@@ -72,18 +66,29 @@ class DictProxy(Proxy):
         raise KeyError(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        name, exact = encode_key(key)
+        if type(key) is str and len(key) <= SHORT and key.isascii():  # as in __getitem__
+            name, exact = b"s" + key.encode(), None
+        else:
+            name, exact = encode_key(key)
         data = self._dumps(value)
         writing = self._store.writing
-        with writing.lock, writing as txn, txn:
-            if writing.short or len(data) > SMALL:
-                writing.need(len(data))
+        if len(data) <= SMALL:  # the short way
             record = self._items + name
-            old = txn.get(record)
-            if old is not None and not old[-1]:  # as usual: it is there, and nothing is special
-                txn.put(record, data + old[-TAIL:])
-            else:
-                put_item(writing, txn, self._number, name, data, exact)
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    if writing.has_room():
+                        old = txn.get(record)
+                        if old is not None and not old[-1]:  # it is there, and nothing is special
+                            txn.put(record, data + old[-TAIL:])
+                        else:
+                            put_item(writing, txn, self._number, name, data, exact)
+                        return
+            except lmdb.Error:
+                pass  # see below
+        with writing.lock, writing as txn, txn:
+            if len(data) > SMALL or writing.short:
+                writing.need(len(data))
+            put_item(writing, txn, self._number, name, data, exact)
 
     def __delitem__(self, key: Any) -> None:
         self._take(key)
@@ -92,10 +97,10 @@ class DictProxy(Proxy):
         return self._live(encode_key(key)[0]) is not None
 
     def __len__(self) -> int:
-        count, timed = _COUNTS.unpack(self._read_meta())
+        count, timed = COUNTS.unpack(self._read_meta())
         if timed:
             self._drop_expired()
-            count, _ = _COUNTS.unpack(self._read_meta())
+            count, _ = COUNTS.unpack(self._read_meta())
         length: int = count
         return length
 
@@ -324,81 +329,11 @@ class DictProxy(Proxy):
                     drop_item(txn, self._number, self._items + name, record)
 
 
-def put_item(
-    writing: Writing,
-    txn: Any,
-    number: bytes,
-    name: bytes,
-    data: bytes,
-    exact: bytes | None,
-    expires: float | None = None,
-) -> None:
-    """Sets one item, within a transaction."""
-    key = number + ITEMS + name
-    old = txn.get(key)
-    meta = read_meta(txn, number)
-    count, timed = _COUNTS.unpack(meta)
-    if old is None or is_expired(old, time.time()):
-        place = writing.order()
-    else:  # it keeps its place, and the key that it was first put with
-        place, exact = order(old), original(old)
-    if old is None:
-        count += 1
-    elif (ended := expiry(old)) is not None:
-        txn.delete(time_key(number, ended, order(old)))
-        timed -= 1
-    if expires is not None:
-        txn.put(time_key(number, expires, place), name)
-        timed += 1
-    txn.put(key, pack(data, place, exact, expires))
-    if (new := _COUNTS.pack(count, timed)) != meta:
-        txn.put(number + META, new)
-
-
-def put_items(
-    writing: Writing, txn: Any, number: bytes, items: list[tuple[bytes, bytes | None, bytes]]
-) -> None:
-    """Sets what `prepare` gave, within a transaction."""
-    writing.need(sum(len(name) + len(data) + _OVERHEAD for name, _, data in items))
-    for name, exact, data in items:
-        put_item(writing, txn, number, name, data, exact)
-
-
-def drop_item(txn: Any, number: bytes, key: bytes, record: bytes) -> None:
-    """Removes one item that is there, within a transaction."""
-    count, timed = _COUNTS.unpack(read_meta(txn, number))
-    txn.delete(key)
-    moment = expiry(record)
-    if moment is not None:
-        txn.delete(time_key(number, moment, order(record)))
-        timed -= 1
-    txn.put(number + META, _COUNTS.pack(count - 1, timed))
-
-
-def time_key(number: bytes, moment: float, place: bytes) -> bytes:
-    """Gives the index's key of an item that ends."""
-    return number + _TIMES + _MOMENT.pack(int(moment * 1e6)) + place
-
-
 def as_items(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Any, Any]:
     """Reads the arguments of `dict` and `dict.update`; proxies of dicts will do too."""
     if args and isinstance(args[0], DictProxy):
         args = (args[0].copy(), *args[1:])
     return dict(*args, **kwargs)
-
-
-def prepare(store: Store, items: Mapping[Any, Any]) -> list[tuple[bytes, bytes | None, bytes]]:
-    """Turns keys and values into bytes: for each the key's, its pickle if needed, and the value's.
-
-    Raises:
-        TypeError: One of them cannot be; nothing was written.
-    """
-    prepared = []
-    for key, value in items.items():
-        data = dumps(value)
-        keep_proxies(store, data)
-        prepared.append((*encode_key(key), data))
-    return prepared
 
 
 def _key_of(key: bytes, record: bytes) -> Any:
@@ -407,52 +342,3 @@ def _key_of(key: bytes, record: bytes) -> Any:
 
 def _place(item: tuple[bytes, bytes]) -> bytes:
     return order(item[1])
-
-
-class Namespace(Proxy):
-    """Attributes that processes share.
-
-    Example:
-        >>> from manycore import Manager
-        >>> with Manager() as manager:
-        ...     config = manager.Namespace(debug=False)
-        ...     config.debug = True
-        ...     config
-        Namespace(debug=True)
-    """
-
-    __slots__ = ("_dict",)
-    kind: ClassVar[str] = "Namespace"
-
-    def _use(self, facts: Facts) -> None:
-        self._dict = DictProxy(self._store, self._number, self._name, facts)
-
-    @classmethod
-    def fill(cls, writing: Writing, number: bytes, *begin: Any) -> None:
-        """Writes the attributes that a new namespace begins with."""
-        DictProxy.fill(writing, number, *begin)
-
-    def __getattribute__(self, name: str) -> Any:
-        # every public name is the user's, `name` and `delete` too
-        if name.startswith("_"):
-            return object.__getattribute__(self, name)
-        try:
-            return self._dict[name]
-        except KeyError:
-            raise AttributeError(f"the namespace has no attribute {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            object.__setattr__(self, name, value)
-        else:
-            self._dict[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        try:
-            del self._dict[name]
-        except KeyError:
-            raise AttributeError(f"the namespace has no attribute {name!r}") from None
-
-    def __repr__(self) -> str:
-        attributes = ", ".join(f"{name}={value!r}" for name, value in sorted(self._dict.items()))
-        return f"Namespace({attributes})"

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-
-from .identity import SIZE
+from typing import Final
 
 _COUNT = struct.Struct(">q")
+_PROCESS: Final = 16  # bytes of a process's identity
 
 Process = bytes
 
@@ -84,9 +84,9 @@ class Permits:
     def parse(cls, data: bytes) -> Permits:
         """Reads what `pack` wrote."""
         (free,), (bound,) = _COUNT.unpack_from(data), _COUNT.unpack_from(data, 8)
-        step = SIZE + 8
+        step = _PROCESS + 8
         held = tuple(
-            (data[at : at + SIZE], _COUNT.unpack_from(data, at + SIZE)[0])
+            (data[at : at + _PROCESS], _COUNT.unpack_from(data, at + _PROCESS)[0])
             for at in range(16, len(data), step)
         )
         return cls(free, None if bound < 0 else bound, held)

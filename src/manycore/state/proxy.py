@@ -9,9 +9,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, TypeVar
 
+from manycore.base import life
 from manycore.errors import ManycoreError, StateClosed, StateTypeError
 
-from . import identity
 from .encoding import PROTOCOL, UNPICKLABLE, dumps
 from .store import Store, store_at
 from .writing import Writing
@@ -194,7 +194,7 @@ def create(store: Store, cls: type[_P], name: str | None, facts: Facts, *begin: 
         if name is not None and (known := txn.get(_BY_NAME + name.encode())) is not None:
             return _found(store, cls, name, known, txn.get(_BY_ID + known))
         number = _next_number(txn)
-        owner = identity.mine() if name is None else b""
+        owner = life.mine() if name is None else b""
         writing.need(4096)
         txn.put(_BY_ID + number, pickle.dumps((cls.kind, name, owner, facts)))
         if name is not None:
@@ -238,7 +238,7 @@ def remove(store: Store, number: bytes) -> None:
         name = _entry(number, value).name
         if name is not None:
             txn.delete(_BY_NAME + name.encode())
-        from .gates import ring_rows  # gates builds on proxies
+        from .bells import ring_rows  # bells build on proxies
 
         ring_rows(store.home.gates, txn, number + ROWS)  # who waits for it learns that it is gone
         erase(txn, number)
@@ -279,7 +279,7 @@ def _keep(store: Store, data: bytes) -> None:
 def sweep_orphans(store: Store) -> None:
     """Removes the anonymous containers of processes that have ended."""
     for entry in entries(store):
-        if entry.owner and not identity.is_alive(entry.owner):
+        if entry.owner and not life.is_alive(entry.owner):
             remove(store, entry.number)
 
 

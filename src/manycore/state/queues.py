@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from queue import Empty, Full
 from typing import Any, ClassVar, Final
 
+import lmdb
+
+from manycore.base import life
 from manycore.errors import StateError
 
-from . import identity
+from .acquirable import seconds
+from .bells import anybody_waits, ring, ring_in_line
+from .delivery import Delivery
 from .encoding import loads
-from .gates import Blocked, anybody_waits, ring, wait
-from .heap import push, take
-from .locks import seconds
+from .gates import Blocked, wait
 from .proxy import ID_BYTES, META, Facts, Proxy
 from .space import SMALL
-from .span import position_key
 from .store import scan
 from .writing import Writing
 
@@ -32,55 +34,6 @@ _NOT_EMPTY, _NOT_FULL, _ALL_DONE = b"g", b"p", b"j"
 # items, unfinished tasks, items to be acknowledged, and whether anybody may be waiting
 _COUNTS = struct.Struct(">QQQ?")
 _LOOK_AFTER: Final = 1.0  # seconds between looks for dead takers, while there are other items
-
-
-class Delivery:
-    """An item that is on loan until it is acknowledged.
-
-    As a context manager it gives the item, acknowledges it at the end of the block, and puts it
-    back when the block raises.
-
-    Attributes:
-        item: The item.
-    """
-
-    __slots__ = ("_data", "_done", "_key", "_queue", "item")
-
-    def __init__(self, queue: Queue, key: bytes, data: bytes) -> None:
-        self._queue = queue
-        self._key = key
-        self._data = data
-        self._done = False
-        self.item = loads(data)
-
-    def ack(self) -> None:
-        """Says that the item is done with, and `task_done`.
-
-        Raises:
-            StateError: It was settled before, or put back since its process was taken for dead.
-        """
-        self._settle()
-        self._queue.settle(self._key)
-
-    def put_back(self) -> None:
-        """Puts the item back where it was, for another consumer."""
-        self._settle()
-        self._queue.settle(self._key, put_back=True)
-
-    def _settle(self) -> None:
-        if self._done:
-            raise StateError("queue", "the item is settled already", "do it once")
-        self._done = True
-
-    def __enter__(self) -> Any:
-        return self.item
-
-    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        if not self._done:
-            (self.ack if kind is None else self.put_back)()
-
-    def __repr__(self) -> str:
-        return f"<Delivery {self.item!r}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +95,23 @@ class Queue(Proxy):
         data = self._dumps(item)
         if self._maxsize > 0:
             limit = _limit(block, timeout)
-            if wait(self, lambda txn, _: self._try_put(txn, data), limit) is not True:
+            if wait(self, lambda txn, *_: self._try_put(txn, data), limit) is not True:
                 raise Full
             return
-        with self._store.writing.lock, self._store.writing as txn, txn:
+        writing = self._store.writing
+        if len(data) <= SMALL:  # the short way: nobody waits for it
+            meta = self._meta
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    counts = txn.get(meta)
+                    if counts is not None and not counts[-1] and writing.has_room():
+                        size, unfinished, taken, awaited = _COUNTS.unpack(counts)
+                        self._add(txn, size, data)
+                        txn.put(meta, _COUNTS.pack(size + 1, unfinished + 1, taken, awaited))
+                        return
+            except lmdb.Error:
+                pass  # see below
+        with writing.lock, writing as txn, txn:
             self._put(txn, data)
 
     def put_nowait(self, item: Any) -> None:
@@ -164,15 +130,21 @@ class Queue(Proxy):
         Raises:
             Empty: There was none.
         """
-        if not ack:  # as usual: there is an item, and nothing is special
-            with self._store.writing.lock, self._store.writing as txn, txn:
-                size, unfinished, taken, awaited = _COUNTS.unpack(self._meta_in(txn))
-                if size and not taken and not awaited:
-                    data = self._take(txn, size)[1]
-                    txn.put(self._meta, _COUNTS.pack(size - 1, unfinished, 0, awaited))
-                    return loads(data)
+        if not ack:  # the short way: there is an item, none is on loan, and nobody waits
+            writing, meta = self._store.writing, self._meta
+            try:
+                with writing.lock, writing.begin(None, None, True) as txn:
+                    counts = txn.get(meta)
+                    if counts is not None and not counts[-1] and writing.has_room():
+                        size, unfinished, taken, awaited = _COUNTS.unpack(counts)
+                        if size and not taken:
+                            data = self._take(txn, size)[1]
+                            txn.put(meta, _COUNTS.pack(size - 1, unfinished, taken, awaited))
+                            return loads(data)
+            except lmdb.Error:
+                pass  # see below
         limit = _limit(block, timeout)
-        taken = wait(self, lambda txn, dead: self._try_get(txn, dead, ack=ack), limit)
+        taken = wait(self, lambda txn, dead, _: self._try_get(txn, dead, ack=ack), limit)
         if isinstance(taken, Blocked):
             raise Empty
         return Delivery(self, taken.key, taken.data) if ack else loads(taken.data)
@@ -204,10 +176,12 @@ class Queue(Proxy):
             False if the time was over first.
         """
 
-        def attempt(txn: Any, dead: frozenset[bytes]) -> bool | Blocked:
-            del dead
+        def attempt(txn: Any, dead: frozenset[bytes], me: str) -> bool | Blocked:
+            del dead, me
             counts = _COUNTS.unpack(self._meta_in(txn))
-            return self._blocked(txn, counts, _ALL_DONE) if counts[1] else True
+            if not counts[1]:
+                return True
+            return self._blocked(txn, counts, Blocked(_ALL_DONE))
 
         return wait(self, attempt, seconds(timeout)) is True
 
@@ -247,7 +221,7 @@ class Queue(Proxy):
     def _try_put(self, txn: Any, data: bytes) -> bool | Blocked:
         counts = _COUNTS.unpack(self._meta_in(txn))
         if counts[0] >= self._maxsize:
-            return self._blocked(txn, counts, _NOT_FULL)
+            return self._blocked(txn, counts, Blocked(_NOT_FULL, in_line=True))
         self._put(txn, data)
         return True
 
@@ -261,7 +235,9 @@ class Queue(Proxy):
         size, unfinished, taken, awaited = _COUNTS.unpack(meta)
         self._add(txn, size, data)
         if awaited:
-            self._save(txn, size + 1, unfinished + 1, taken, awaited, _NOT_EMPTY)
+            # room for more than one: who puts next may do so too
+            ended = _NOT_EMPTY + (_NOT_FULL if size + 1 < self._maxsize else b"")
+            self._save(txn, size + 1, unfinished + 1, taken, awaited, ended)
         else:
             txn.put(self._meta, _COUNTS.pack(size + 1, unfinished + 1, taken, awaited))
 
@@ -272,15 +248,16 @@ class Queue(Proxy):
             returned = self._return_items(txn, dead)
             size, taken = size + returned, taken - returned
         if not size:
-            return self._blocked(txn, counts, _NOT_EMPTY, self._takers(txn) if taken else ())
+            watched = self._takers(txn) if taken else ()
+            return self._blocked(txn, counts, Blocked(_NOT_EMPTY, watched, in_line=True))
         key, data = self._take(txn, size)
         if ack:
-            key = self._number + _TAKEN + self._store.writing.order() + key[ID_BYTES + 1 :]
+            key = self._number + _TAKEN + self._store.writing.order(txn) + key[ID_BYTES + 1 :]
             if len(data) > SMALL:
                 self._store.writing.need(len(data))
-            txn.put(key, identity.mine() + data)
+            txn.put(key, life.mine() + data)
         if awaited:
-            # an item that came back may be one of several: the others may look too
+            # one of several: who waits next may take another
             ended = _NOT_FULL + (_NOT_EMPTY if size > 1 else b"")
             self._save(txn, size - 1, unfinished, taken + ack, awaited, ended)
         else:
@@ -299,21 +276,22 @@ class Queue(Proxy):
         """Writes the counts, and wakes those whose reason to wait has ended."""
         if awaited:
             for reason in ended:
-                ring(self, txn, bytes((reason,)))
+                if reason == _ALL_DONE[0]:
+                    ring(self, txn, _ALL_DONE)
+                else:
+                    ring_in_line(self, txn, bytes((reason,)))
             awaited = anybody_waits(self, txn)
         txn.put(self._meta, _COUNTS.pack(size, unfinished, taken, awaited))
 
-    def _blocked(
-        self, txn: Any, counts: tuple[Any, ...], reason: bytes, watched: tuple[bytes, ...] = ()
-    ) -> Blocked:
+    def _blocked(self, txn: Any, counts: tuple[Any, ...], blocked: Blocked) -> Blocked:
         """Says that somebody may be waiting from now on, so that the others look."""
         if not counts[3]:
             txn.put(self._meta, _COUNTS.pack(*counts[:3], True))
-        return Blocked(reason, watched)
+        return blocked
 
     def _add(self, txn: Any, size: int, data: bytes) -> None:
         del size
-        txn.put(self._items + self._store.writing.order(), data)
+        txn.put(self._items + self._store.writing.order(txn), data)
 
     def _take(self, txn: Any, size: int) -> tuple[bytes, bytes]:
         del size
@@ -326,20 +304,20 @@ class Queue(Proxy):
     def _restore(self, txn: Any, key: bytes, data: bytes) -> None:
         """Puts an item back where it was; its place is the end of the key of the loan."""
         place = key[ID_BYTES + 1 + _ORDER :]
-        txn.put(self._items + place, data[identity.SIZE :])
+        txn.put(self._items + place, data[life.SIZE :])
 
     def _takers(self, txn: Any) -> tuple[bytes, ...]:
         rows = scan(txn, self._number + _TAKEN)
-        return tuple(sorted({data[: identity.SIZE] for _, data in rows} - {identity.mine()}))
+        return tuple(sorted({data[: life.SIZE] for _, data in rows} - {life.mine()}))
 
     def _return_items(self, txn: Any, dead: frozenset[bytes]) -> int:
         """Puts back what the dead had on loan; gives how much."""
         self._looked = time.monotonic()
-        gone = dead or {process for process in self._takers(txn) if not identity.is_alive(process)}
+        gone = dead or {process for process in self._takers(txn) if not life.is_alive(process)}
         lost = [
             (key, data)
             for key, data in scan(txn, self._number + _TAKEN)
-            if data[: identity.SIZE] in gone
+            if data[: life.SIZE] in gone
         ]
         for key, data in lost:
             txn.delete(key)
@@ -371,43 +349,6 @@ class SimpleQueue(Queue):
 
     __slots__ = ()
     kind: ClassVar[str] = "SimpleQueue"
-
-
-class PriorityQueue(Queue):
-    """A queue that gives the smallest item first. Items are compared while nobody else can write.
-
-    Example:
-        >>> from manycore import Manager
-        >>> with Manager() as manager:
-        ...     calls = manager.PriorityQueue()
-        ...     for call in [(2, "bob"), (1, "ann")]:
-        ...         calls.put(call)
-        ...     calls.get(), len(calls)
-        ((1, 'ann'), 1)
-    """
-
-    __slots__ = ()
-    kind: ClassVar[str] = "PriorityQueue"
-
-    def _add(self, txn: Any, size: int, data: bytes) -> None:
-        for place, item in push(self._reader(txn), size, data, loads):
-            txn.put(self._items + position_key(place), item)
-
-    def _take(self, txn: Any, size: int) -> tuple[bytes, bytes]:
-        read = self._reader(txn)
-        data = read(0)
-        for place, item in take(read, size, loads):
-            txn.put(self._items + position_key(place), item)
-        txn.delete(self._items + position_key(size - 1))
-        return self._items, data
-
-    def _restore(self, txn: Any, key: bytes, data: bytes) -> None:
-        del key
-        size = sum(1 for _ in scan(txn, self._items))
-        self._add(txn, size, data[identity.SIZE :])
-
-    def _reader(self, txn: Any) -> Any:
-        return lambda place: txn.get(self._items + position_key(place))
 
 
 def _limit(block: bool, timeout: float | None) -> float | None:  # noqa: FBT001

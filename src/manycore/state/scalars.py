@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
+import lmdb
+
 from .encoding import dumps, loads
 from .proxy import ITEMS, META, Facts, Proxy, keep_proxies
 from .sequences import as_index
@@ -102,13 +104,19 @@ class Counter(Proxy):
             amount = as_index(amount, "counter")
         key = self._meta
         writing = self._store.writing
+        try:  # the short way
+            with writing.lock, writing.begin(None, None, True) as txn:
+                old = txn.get(key)
+                if old is not None and writing.has_room():
+                    value = int(old, 16) + amount
+                    txn.put(key, b"%x" % value)
+                    return value
+        except lmdb.Error:
+            pass  # see below
         with writing.lock, writing as txn, txn:
-            old = txn.get(key)
-            if old is None:
-                raise self._gone()
+            value = int(self._meta_in(txn), 16) + amount
             if writing.short:
                 writing.need(1)
-            value = int(old, 16) + amount
             txn.put(key, b"%x" % value)
         return value
 

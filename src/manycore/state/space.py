@@ -43,10 +43,8 @@ _LAST_PAGE: Final = 17
 class Space:
     """What of the file may be written.
 
-    A transaction's needs are counted from its beginning, and never down. One that begins looks at
-    a few numbers itself, since every operation does: it sets `spent` to 0, and when one of
-    `last_pages[one]` and `last_pages[two]`, the last used page by either of the file's two meta
-    pages, is above `low`, it calls `begin`.
+    A transaction's needs are counted from its beginning, and never down. One that begins sets
+    `spent` to 0, and unless the space `has_room`, it calls `begin`.
 
     Args:
         home: Where the file is.
@@ -57,37 +55,42 @@ class Space:
         self._watched = home.durability == "process"  # else it is written by `write`, which fails
         self._reserved = 0  # bytes that the filesystem has promised
         self.spent = 0  # bytes that the open transaction may use beyond its first operation
-        self.low = 0  # when the last used page is beyond this one, there is not much left
+        self._low = -1  # when the last used page is beyond this one, there is not much left
         self._fd = -1
         self._map: mmap.mmap | None = None
-        self.last_pages = memoryview(b"")
+        self._last_pages = memoryview(b"")
         self._page = 4096
-        self.one = self.two = _LAST_PAGE
+        self._two = _LAST_PAGE  # where the other meta page has it
         self._env: Any = None
 
     def start(self, env: Any) -> None:
         """Begins to watch the file of an environment that is open."""
         self._env = env
         self._page = env.stat()["psize"]
-        self.two = self._page // 8 + _LAST_PAGE
+        self._two = self._page // 8 + _LAST_PAGE
         self._fd = os.open(self._home.data, os.O_RDWR | os.O_CLOEXEC)
         self._map = mmap.mmap(self._fd, 2 * self._page, prot=mmap.PROT_READ)
-        self.last_pages = memoryview(self._map).cast("Q")
+        self._last_pages = memoryview(self._map).cast("Q")
         self._reserved = 0
-        self.low = -1
+        self._low = -1
 
     def stop(self) -> None:
         """Lets go of the file."""
         self._env = None
         if self._map is not None:
-            self.last_pages.release()
+            self._last_pages.release()
             self._map.close()
             self._map = None
             os.close(self._fd)
 
     def used(self) -> int:
         """Gives how many bytes of the file have been used so far, at the last commit."""
-        return (max(self.last_pages[_LAST_PAGE], self.last_pages[self.two]) + 1) * self._page
+        return (max(self._last_pages[_LAST_PAGE], self._last_pages[self._two]) + 1) * self._page
+
+    def has_room(self) -> bool:
+        """Whether an operation need not ask for room; each looks, within its transaction."""
+        last, low = self._last_pages, self._low
+        return last[_LAST_PAGE] <= low and last[self._two] <= low
 
     def begin(self, txn: Any) -> bool:
         """Asks for the room of one operation. False: it may only remove things.
@@ -169,7 +172,7 @@ class Space:
         self._reserved = end
         # so that `used + _OPERATION + _slack(used)` fits
         free = (end - _OPERATION - _SLACK) * _SLACK_SHARE // (_SLACK_SHARE + 1)
-        self.low = free // self._page - 1
+        self._low = free // self._page - 1
 
 
 def _slack(used: int) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import identity
-from .gates import waiting
+from manycore.base import life
+
+from .bells import waiting
 from .locks import Lock, RLock
 from .proxy import ITEMS, Entry, Proxy, entries, proxy_of
 from .store import Store
@@ -86,5 +87,5 @@ def _look_at(store: Store, entry: Entry) -> ContainerStatistics:
 
 def _holder(proxy: Proxy) -> int | None:
     if isinstance(proxy, Lock | RLock) and proxy.locked():
-        return identity.pid_of(proxy._read_meta())  # noqa: SLF001
+        return life.pid_of(proxy._read_meta())  # noqa: SLF001
     return None

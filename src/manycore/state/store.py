@@ -6,7 +6,8 @@ Rules:
    one in the same process would release the first one's.
 2. An environment never crosses a fork: the child closes what it inherited before anything else
    runs, and opens its own when it first needs one. So that nothing is half done at that moment, a
-   fork waits until no other thread of the process is inside a transaction.
+   fork waits until no other thread of the process is inside a transaction. Whoever needs several
+   locks takes them in this order: a store's for writing, its for reading, the one for opening.
 3. A reading transaction lives for one expression or one block of this package's code, never while
    a caller's code runs: while one is open, no page that it could see is used again.
 4. An operation decides first and writes then. When it fails, what it wrote is undone; within a
@@ -18,11 +19,14 @@ Rules:
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import get_ident
+from types import CodeType
 from typing import Any, Final, NoReturn
 
 import lmdb
@@ -30,12 +34,14 @@ import lmdb
 from manycore.errors import StateClosed
 
 from . import home as homes
+from .environment import Environment, NotNow, not_now
 from .home import Home
 from .space import Space
-from .writing import READERS, Writing, translate
+from .writing import FORK_PATIENCE, Writing, translate
 
 _stores: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
+_LOOK: Final = 1e-4  # seconds between two looks at what threads are about, when a fork waits
 
 
 def store_at(path: str) -> Store:
@@ -75,9 +81,10 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._reading = threading.RLock()
-        self._environment = _Environment(home)
+        self._environment = Environment(home)
         self.writing = Writing(home, self._environment.space, _Opener(self))
-        self._begin: Callable[..., Any] = self.writing.begin
+        self._begin: Callable[..., Any] = not_now
+        self._quiet = False
         self._end = weakref.finalize(self, self._environment.end)
         _stores[home.path] = self
 
@@ -87,12 +94,11 @@ class Store:
         if writing.grouped and writing.owner == get_ident():
             record: bytes | None = writing.txn.get(key)
             return record
-        with self._reading:
-            try:
-                value: bytes | None = self._begin().get(key)
-            except lmdb.Error as error:
-                return self._get_again(key, error)
-            return value
+        try:
+            value: bytes | None = self._begin().get(key)  # no lock: see `before_fork`
+        except (NotNow, lmdb.Error):
+            return self._get_again(key)
+        return value
 
     @contextmanager
     def reading(self) -> Iterator[Any]:
@@ -102,11 +108,7 @@ class Store:
             yield writing.txn
             return
         with self._reading:
-            try:
-                txn = self._begin()
-            except lmdb.ReadersFullError:
-                self._environment.forget_dead_readers()
-                txn = self._begin()
+            txn = self._begin_patiently()
             try:
                 yield txn
             finally:
@@ -122,7 +124,7 @@ class Store:
         """The environment, for statistics and checks."""
         with self._reading:
             if self._environment.env is None:
-                self.open_and_begin().abort()
+                self._begin_patiently().abort()
             return self._environment.env
 
     @property
@@ -144,38 +146,88 @@ class Store:
                 self._environment.start()
             env = self._environment.env
             assert env is not None
-            self._begin = self.writing.begin = env.begin
+            self._begin = self.writing.begin = self._environment.begin
         return env.begin(*arguments)
 
-    def _get_again(self, key: bytes, error: lmdb.Error) -> bytes | None:
-        if isinstance(error, lmdb.ReadersFullError):
-            self._environment.forget_dead_readers()
-            value: bytes | None = self._begin().get(key)
+    def _get_again(self, key: bytes) -> bytes | None:
+        """Reads what could not be read in the short way."""
+        with self._reading:
+            try:
+                value: bytes | None = self._begin_patiently().get(key)
+            except lmdb.Error as error:
+                raise translate(error, self.home) from error
             return value
-        raise translate(error, self.home) from error
+
+    def _begin_patiently(self) -> Any:
+        """Begins to read, though the environment may not be open, or its table be full."""
+        try:
+            return self._begin()
+        except NotNow:
+            return self.open_and_begin()
+        except lmdb.ReadersFullError:
+            self._environment.forget_dead_readers()
+            return self._begin()
 
     def before_fork(self) -> None:
-        """Waits until no thread of this process is in a transaction, and keeps them out."""
+        """Waits until no thread of this process writes, and keeps them out."""
         self.writing.hold_still()
+
+    def before_fork_reading(self) -> None:
+        """Waits until no other thread of this process reads, and keeps them out.
+
+        Who reads one record takes no lock, which would cost as much as reading: that `get` is under
+        way shows in the thread's frames.
+        """
         self._reading.acquire()
+        if self._environment.env is not None and self._begin is self._environment.begin:
+            self._begin = not_now
+            deadline = time.monotonic() + FORK_PATIENCE
+            self._quiet = _nobody_runs(_GET)
+            while not self._quiet and time.monotonic() < deadline:
+                time.sleep(_LOOK)
+                self._quiet = _nobody_runs(_GET)
+            self._environment.keep_spare()
+        else:  # it is closed, or was never open
+            self._quiet = True
 
     def after_fork_in_parent(self) -> None:
         """Lets them in again."""
+        if self._environment.env is not None and self._begin is not_now:
+            self._environment.let_go_of_spare()
+            self._begin = self._environment.begin
         self._reading.release()
         self.writing.go_on()
 
     def after_fork_in_child(self) -> None:
         """Lets go of the parent's environment, unless a thread that is not here is using it."""
-        quiet = self.writing.quiet
+        quiet = self.writing.quiet and self._quiet
         self._reading = threading.RLock()
         closed = isinstance(self._begin, _Refusal)
         self.writing = Writing(self.home, self._environment.space, _Opener(self))
         if quiet:
             self._environment.leave_to_parent()
-        if closed or not quiet:
-            self._begin = self.writing.begin = _Refusal(self.home)
         else:
-            self._begin = self.writing.begin
+            self._environment.abandon()
+        if closed or not quiet:
+            self._begin = self.writing.begin = _Refusal(self.home, parent_was_busy=not closed)
+        else:
+            self._begin = not_now
+
+
+_GET: Final = Store.get.__code__
+_SLOW: Final = Store._get_again.__code__  # noqa: SLF001  # it holds the lock, or waits for it
+
+
+def _nobody_runs(code: CodeType) -> bool:
+    """Whether no other thread is inside a function, apart from what that calls under a lock."""
+    me = get_ident()
+    for thread, top in sys._current_frames().items():  # noqa: SLF001  # asking costs nothing before
+        frame = None if thread == me else top
+        while frame is not None and frame.f_code is not _SLOW:
+            if frame.f_code is code:
+                return False
+            frame = frame.f_back
+    return True
 
 
 class _Opener:
@@ -193,74 +245,18 @@ class _Opener:
 class _Refusal:
     """Stands for the `begin` of an environment that is closed."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, parent_was_busy: bool = False) -> None:
         self._home = home
+        self._parent_was_busy = parent_was_busy
 
     def __call__(self, *_: Any) -> NoReturn:
-        raise StateClosed(self._home.path, "the manager is closed", "make another one")
-
-
-class _Environment:
-    """What of a store must end, though nobody may remember the store."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._pid = os.getpid()
-        self._made_here = home.private and f"-{self._pid}-" in os.path.basename(home.path)
-        self._held = -1
-        self.env: Any = None
-        self.space = Space(home)
-
-    def start(self) -> None:
-        home = self._home
-        self._held = homes.hold(home)
-        try:
-            fast = home.durability == "process"
-            self.env = lmdb.open(
-                home.path,
-                map_size=home.map_size,
-                sync=not fast,
-                metasync=not fast,
-                writemap=fast,
-                mode=0o700,
-                max_readers=READERS,
-                # a spare transaction's slot in the table of readers would be the parent's, and be
-                # cleared by a forked child that closes what it inherited
-                max_spare_txns=0,
-                lib_version=0,
+        if self._parent_was_busy:
+            raise StateClosed(
+                self._home.path,
+                f"this process was forked while another thread wrote for {FORK_PATIENCE:g} seconds",
+                "fork at another time, or make shorter transactions",
             )
-            self.env.reader_check()
-            self.space.start(self.env)
-        except BaseException as error:
-            os.close(self._held)
-            self._held = -1
-            if isinstance(error, lmdb.Error):
-                raise translate(error, home) from error
-            raise
-
-    def forget_dead_readers(self) -> None:
-        self.env.reader_check()
-
-    def leave_to_parent(self) -> None:
-        """Closes what a fork copied. LMDB's locks are not inherited: the parent keeps its own."""
-        self._stop()
-
-    def end(self) -> None:
-        """Lets go of everything, and removes the directory if it is this process's own."""
-        if self._pid != os.getpid() and self.env is None and self._held < 0:
-            return
-        self._stop()
-        if self._made_here and self._pid == os.getpid():
-            homes.remove(self._home.path)
-
-    def _stop(self) -> None:
-        env, self.env = self.env, None
-        self.space.stop()
-        if env is not None:
-            env.close()
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        raise StateClosed(self._home.path, "the manager is closed", "make another one")
 
 
 @contextmanager
@@ -298,16 +294,22 @@ class _Forks:
         self._stores: list[Store] = []
 
     def before(self) -> None:
-        _opening.acquire()
-        self._stores = list(_stores.values())
-        for store in self._stores:
-            store.before_fork()
+        while True:
+            self._stores = list(_stores.values())
+            for store in self._stores:
+                store.before_fork()
+            for store in self._stores:
+                store.before_fork_reading()
+            _opening.acquire()
+            if all(store in self._stores for store in _stores.values()):
+                return
+            self.after_in_parent()  # another one was made in the meantime
 
     def after_in_parent(self) -> None:
+        _opening.release()
         for store in reversed(self._stores):
             store.after_fork_in_parent()
         self._stores = []
-        _opening.release()
 
     def after_in_child(self) -> None:
         global _opening  # noqa: PLW0603  # the parent's thread may hold it for ever

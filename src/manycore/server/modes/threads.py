@@ -10,8 +10,6 @@ back when the main thread waits for one of them to be free.
 
 from __future__ import annotations
 
-import logging
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -19,11 +17,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from manycore.base.addresses import format_address
 from manycore.server.handlers import Handler
 from manycore.server.statistics import Column
 
-log = logging.getLogger("manycore.server")
+from .mode import handle
 
 IDLE_AFTER: Final = 5.0  # seconds: outlives the pauses of a busy hour, ends soon after it
 
@@ -42,7 +39,7 @@ class HandlerThreads:
         self, handler: Handler, limit: int, row: memoryview, freed: Callable[[], None]
     ) -> None:
         self._handler = handler
-        self._limit = limit
+        self.limit = limit
         self._row = row
         self._freed = freed
         self._lock = threading.Lock()
@@ -50,6 +47,9 @@ class HandlerThreads:
         self._busy: dict[HandlerThread, socket.socket] = {}
         self._started = 0
         self._wake_below = 0
+
+    def start(self) -> None:
+        """Starts nothing: threads come with connections."""
 
     @property
     def open(self) -> int:
@@ -59,7 +59,7 @@ class HandlerThreads:
     @property
     def full(self) -> bool:
         """Whether every thread that may exist is serving."""
-        return len(self._busy) >= self._limit
+        return len(self._busy) >= self.limit
 
     def reserve(self) -> HandlerThread | None:
         """Gives a thread that waits for a connection; None if there can be none now."""
@@ -94,7 +94,13 @@ class HandlerThreads:
     def wake_below(self, open_connections: int) -> None:
         """Asks for one call of `freed`, once fewer connections than this are open."""
         with self._lock:
-            self._wake_below = open_connections
+            wake = len(self._busy) < open_connections  # the last may have gone before we asked
+            self._wake_below = 0 if wake else open_connections
+        if wake:
+            self._freed()
+
+    def drain(self) -> None:
+        """Lets every handler go on."""
 
     def end_connections(self) -> int:
         """Shuts every open connection down, so that handlers that wait for it return."""
@@ -105,25 +111,12 @@ class HandlerThreads:
                 conn.shutdown(socket.SHUT_RDWR)
         return len(conns)
 
+    def close(self, timeout: float) -> None:
+        """Waits for no thread: what still runs ends with the process."""
+
     def handle(self, conn: socket.socket, address: Any) -> None:
         """Runs the handler over one connection; called by the connection's thread."""
-        process = os.getpid()
-        try:
-            self._handler(conn, address)
-        except ConnectionError as error:  # the client's doing, and no fault of the handler
-            log.info("client %s went away: %s", _peer(address), error)
-            log.debug("where the handler was", exc_info=True)
-        except BaseException:
-            self._count_failure()
-            log.exception("the handler failed; client %s is disconnected", _peer(address))
-        if os.getpid() != process:
-            os._exit(0)  # the handler forked, and this is its child: it is no worker
-        # close() alone says nothing to the client while a process that the handler started still
-        # has the socket; either fails if the handler was faster
-        with suppress(OSError):
-            conn.shutdown(socket.SHUT_WR)
-        with suppress(OSError):
-            conn.close()
+        handle(self._handler, conn, address, self._count_failure)
 
     def finished(self, thread: HandlerThread) -> None:
         """Counts a connection as done and its thread as free; called by that thread."""
@@ -171,10 +164,3 @@ class HandlerThread(threading.Thread):
             self._threads.handle(conn, address)
             del conn, address  # an idle thread must keep nothing of its last client
             self._threads.finished(self)
-
-
-def _peer(address: Any) -> str:
-    """Names a client; one on a Unix socket has no name."""
-    if isinstance(address, tuple):
-        return format_address((address[0], address[1]))
-    return "on a Unix socket"

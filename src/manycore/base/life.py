@@ -1,4 +1,4 @@
-"""Which process: an identity that is never used again, and how its end is seen.
+"""Which life of a process id: an identity that is never used again, and how its end is seen.
 
 Guarantee: a process is taken for alive only while it lives. The kernel uses process ids again; an
 id with the moment at which its process started, and the boot it started in, is never used again.
@@ -71,6 +71,13 @@ def watch(identity: bytes) -> int | None:
         return fd
     os.close(fd)
     return None
+
+
+def is_stopped(identity: bytes) -> bool:
+    """Whether the process is held by a signal (SIGSTOP) or a debugger, and so does nothing."""
+    with suppress(OSError), open(f"/proc/{pid_of(identity)}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] in b"Tt"
+    return False
 
 
 def start_time(pid: int) -> int | None:

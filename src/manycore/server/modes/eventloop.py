@@ -1,0 +1,222 @@
+"""An asyncio loop that serves connections, in a thread of its own.
+
+Guarantees: what a handler or a protocol raises ends its connection and nothing else; a connection
+is open until its socket is closed *and* its handler has ended; many that are accepted at once wake
+the loop once; with no connections nothing wakes up.
+
+The main thread accepts and hands sockets over; all else happens in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .mode import Ledger, peer
+from .speaking import Connection, Speaker
+
+log = logging.getLogger("manycore.server")
+
+
+class LoopSocket(socket.socket):
+    """A socket that says when a loop has closed it, whoever's protocol it has by then.
+
+    A transport of uvloop detaches its socket when it closes it, one of asyncio closes it.
+    """
+
+    __slots__ = ("when_closed",)
+
+    def __init__(self, conn: socket.socket, when_closed: Callable[[], None]) -> None:
+        self.when_closed: Callable[[], None] | None = when_closed
+        super().__init__(conn.family, conn.type, conn.proto, conn.detach())
+        self.setblocking(False)
+
+    def close(self) -> None:
+        """Closes it."""
+        super().close()
+        self._say()
+
+    def detach(self) -> int:
+        """Gives the descriptor away."""
+        fd = super().detach()
+        self._say()
+        return fd
+
+    def _say(self) -> None:
+        say, self.when_closed = self.when_closed, None
+        if say is not None:
+            say()
+
+
+class LoopMode:
+    """Serves by coroutines and protocols.
+
+    Args:
+        speaker: Speaks over each connection.
+        new_loop: Makes the loop.
+        limit: How many connections may be open.
+        row: The worker's row on the board.
+        freed: Called, from any thread, when what `wake_below` asked for has come.
+    """
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        new_loop: Callable[[], asyncio.AbstractEventLoop],
+        limit: int,
+        row: memoryview,
+        freed: Callable[[], None],
+    ) -> None:
+        self._speaker = speaker
+        self._new_loop = new_loop
+        self._ledger = Ledger(limit, row, freed)
+        self._arrivals: deque[tuple[socket.socket, Any]] = deque()
+        self._woken = False
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = threading.Event()
+        self._closing = False
+        self._problem: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="asyncio", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+
+    @property
+    def open(self) -> int:
+        """How many connections are being served."""
+        return self._ledger.open
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be served at a time."""
+        return self._ledger.full
+
+    @property
+    def limit(self) -> int:
+        """How many may be served at a time."""
+        return self._ledger.limit
+
+    def start(self) -> None:
+        """Starts the loop; returns when it runs, and the target is ready.
+
+        Raises:
+            Exception: What the target's own preparation raised.
+        """
+        self._thread.start()
+        self._running.wait()
+        if self._problem is not None:
+            raise self._problem
+
+    def reserve(self) -> bool | None:
+        """Says whether one more may be served."""
+        return None if self.full else True
+
+    def release(self, place: bool) -> None:  # noqa: FBT001  # it stands for a place
+        """Nothing was reserved but a number."""
+
+    def serve(self, place: bool, conn: socket.socket, address: Any) -> None:  # noqa: ARG002, FBT001
+        """Hands a connection to the loop."""
+        self._ledger.accepted()
+        self._arrivals.append((conn, address))
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._take_arrivals)
+
+    def wake_below(self, open_connections: int) -> None:
+        """Asks for one call of `freed`, once fewer connections than this are open."""
+        self._ledger.wake_below(open_connections)
+
+    def drain(self) -> None:
+        """Lets the speaker end what is idle; all else goes on."""
+        self._loop.call_soon_threadsafe(self._speaker.drain)
+
+    def end_connections(self) -> int:
+        """Cancels every handler and aborts every connection."""
+        count = self.open
+        self._loop.call_soon_threadsafe(self._end)
+        return count
+
+    def close(self, timeout: float) -> None:
+        """Lets the target clean up, cancels what still runs and closes the loop."""
+        self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join(timeout)
+
+    # From here on: the loop's thread.
+
+    def _run(self) -> None:
+        loop = self._loop = self._new_loop()
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(self._take_exception)
+        try:
+            loop.run_until_complete(self._speaker.start(self._ledger.failed))
+        except BaseException as error:
+            self._problem = error
+            return
+        finally:
+            self._running.set()
+        while not self._closing:
+            try:
+                loop.run_forever()
+            except BaseException:  # SystemExit, say, in a callback: it is not the worker's
+                log.exception("a callback raised what ends an event loop; this one goes on")
+        _wind_up(loop, self._speaker)
+
+    def _take_arrivals(self) -> None:
+        self._woken = False
+        while self._arrivals:
+            connection = Connection(self._speaker, *self._arrivals.popleft(), self._gone)
+            self._connections.add(connection)
+            task = self._loop.create_task(self._connect(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: Connection) -> None:
+        sock = LoopSocket(connection.conn, connection.socket_closed)
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, sock)
+        except OSError as error:
+            log.info("client %s went away: %s", peer(connection.address), error)
+            sock.close()
+        except BaseException:
+            sock.close()
+            raise
+
+    def _gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._ledger.finished()
+
+    def _end(self) -> None:
+        for connection in list(self._connections):
+            connection.end()
+
+    def _stop(self) -> None:
+        self._closing = True
+        self._loop.stop()
+
+    def _take_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Logs what a protocol, a callback or a forgotten task raised; ends the connection."""
+        error = context.get("exception")
+        transport = context.get("transport")
+        connection = next((c for c in self._connections if c.transport is transport), None)
+        if transport is None or connection is None or error is None:
+            loop.default_exception_handler(context)
+            return
+        connection.fail(error)
+
+
+def _wind_up(loop: asyncio.AbstractEventLoop, speaker: Speaker) -> None:
+    """Lets the target clean up, cancels what still runs, and closes the loop."""
+    try:
+        loop.run_until_complete(speaker.stop())
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    except BaseException:
+        log.exception("the event loop could not be closed in order")

@@ -1,0 +1,120 @@
+"""Blocking handlers by the thousand, each in a greenlet. One thread for all of them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from manycore.errors import MissingExtra
+from manycore.server.handlers import Handler
+
+from .mode import Ledger, handle
+
+try:
+    from greenlet import GreenletExit
+
+    from .connection import GreenConnection
+    from .hub import Hub
+except ModuleNotFoundError as error:
+    if error.name != "greenlet":
+        raise
+    raise MissingExtra("mode greenlets", "greenlet", "server") from None
+
+
+class GreenletMode:
+    """Serves by greenlets.
+
+    Args:
+        handler: What each connection is given to.
+        limit: How many may be served at a time.
+        slow: Seconds after which the log says who keeps all others waiting; 0: never.
+        row: The worker's row on the board.
+        freed: Called, from any thread, when what `wake_below` asked for has come.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        limit: int,
+        slow: float,
+        row: memoryview,
+        freed: Callable[[], None],
+    ) -> None:
+        self._handler = handler
+        self._ledger = Ledger(limit, row, freed)
+        self._connections: set[GreenConnection] = set()
+        self._hub = Hub(slow)
+        self._thread = threading.Thread(target=self._hub.run, name="greenlets", daemon=True)
+
+    @property
+    def open(self) -> int:
+        """How many connections are being served."""
+        return self._ledger.open
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be served at a time."""
+        return self._ledger.full
+
+    @property
+    def limit(self) -> int:
+        """How many may be served at a time."""
+        return self._ledger.limit
+
+    def start(self) -> None:
+        """Starts the hub."""
+        self._thread.start()
+
+    def reserve(self) -> bool | None:
+        """Says whether one more may be served."""
+        return None if self.full else True
+
+    def release(self, place: bool) -> None:  # noqa: FBT001  # it stands for a place
+        """Nothing was reserved but a number."""
+
+    def serve(self, place: bool, conn: socket.socket, address: Any) -> None:  # noqa: ARG002, FBT001
+        """Hands a connection to the hub."""
+        self._ledger.accepted()
+        self._hub.call(self._hub.spawn, self._serve, conn, address)
+
+    def wake_below(self, open_connections: int) -> None:
+        """Asks for one call of `freed`, once fewer connections than this are open."""
+        self._ledger.wake_below(open_connections)
+
+    def drain(self) -> None:
+        """Lets every handler go on."""
+
+    def end_connections(self) -> int:
+        """Shuts every open connection down, so that handlers that wait for it return."""
+        count = self.open
+        self._hub.call(self._end)
+        return count
+
+    def close(self, timeout: float) -> None:
+        """Ends what still runs, at its next wait."""
+        self._hub.stop()
+        self._thread.join(timeout)
+
+    # From here on: the hub's thread.
+
+    def _serve(self, conn: socket.socket, address: Any) -> None:
+        """One connection's greenlet, from its start to its end."""
+        try:
+            connection = GreenConnection(self._hub, conn)
+            self._connections.add(connection)
+            handle(self._run, connection, address, self._ledger.failed)
+            self._connections.discard(connection)
+        finally:
+            self._ledger.finished()
+
+    def _run(self, connection: socket.socket, address: Any) -> None:
+        with suppress(GreenletExit):  # the worker ends
+            self._handler(connection, address)
+
+    def _end(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):  # its handler was faster
+                connection.shutdown(socket.SHUT_RDWR)

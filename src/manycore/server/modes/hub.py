@@ -1,0 +1,290 @@
+"""The hub: greenlets that wait, and one loop that wakes them. One thread.
+
+Guarantees: a greenlet that waits costs the hub nothing; nobody is woken without a reason, and a
+reason is never missed; with nothing to wait for but connections, the hub sleeps in the kernel.
+
+Rules: only `Waiter.wait`, `Hub.sleep` and `Hub.step_aside` leave a greenlet, and they return in it.
+Descriptors are watched edge-triggered (man 7 epoll): the kernel tells once that something came, and
+the connection remembers it until it has read all of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from manycore.server.sleeping import here
+
+from .watchdog import Watchdog
+
+log = logging.getLogger("manycore.server")
+
+NEVER: Final = float("inf")
+_BATCH: Final = 1024  # events a system call
+_INTEREST: Final = (
+    select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+)
+_ENDS: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
+_READABLE: Final = select.EPOLLIN | _ENDS
+_WRITABLE: Final = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+
+
+class Waiter:
+    """Where greenlets wait for one thing: bytes, room for bytes, or a time.
+
+    Attributes:
+        ready: It has come since it was last found missing.
+        over: No more edge may come, so that only the system call itself can tell.
+        waiting: The greenlet that waits.
+    """
+
+    __slots__ = ("_alarm", "_deadline", "_hub", "_others", "over", "ready", "waiting")
+
+    def __init__(self, hub: Hub, *, ready: bool = False, over: bool = False) -> None:
+        self._hub = hub
+        self.ready = ready
+        self.over = over
+        self.waiting: greenlet | None = None
+        self._others: deque[Waiter] | None = None  # further greenlets that wait for the same
+        self._deadline = NEVER
+        self._alarm = NEVER  # when the hub will look at it; it looks at each alarm once
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Lets others run until it is woken.
+
+        Args:
+            timeout: Seconds at most.
+
+        Returns:
+            False when that is why it returned.
+        """
+        if self.waiting is not None:
+            return self._wait_beside(timeout)
+        if timeout is not None:
+            self._deadline = time.monotonic() + timeout
+            if self._alarm > self._deadline:
+                self._alarm = self._deadline
+                self._hub.set_alarm(self._deadline, self)
+        self.waiting = getcurrent()
+        try:
+            woken: bool = self._hub.root.switch()
+        finally:
+            self.waiting = None
+            self._deadline = NEVER
+        return woken
+
+    def wake(self) -> None:
+        """Lets whoever waits run, now; called by the hub."""
+        if self.waiting is not None:
+            self.waiting.switch(True)
+        if self._others:
+            others, self._others = self._others, None
+            for waiter in others:
+                waiter.wake()
+
+    def ring(self, alarm: float) -> None:
+        """Is called by the hub when an alarm's time has come, be it still wanted or not."""
+        if alarm != self._alarm:
+            return  # a later one replaced an earlier deadline's
+        self._alarm = NEVER
+        if self.waiting is None or self._deadline == NEVER:
+            return
+        if self._deadline <= alarm:
+            self.waiting.switch(False)
+        else:  # what it was set for is done, and the next wait goes on for longer
+            self._alarm = self._deadline
+            self._hub.set_alarm(self._deadline, self)
+
+    def _wait_beside(self, timeout: float | None) -> bool:
+        waiter = Waiter(self._hub)
+        if self._others is None:
+            self._others = deque()
+        self._others.append(waiter)
+        return waiter.wait(timeout)
+
+
+class Watched(Protocol):
+    """What has a descriptor that the hub watches."""
+
+    reading: Waiter
+    writing: Waiter
+
+
+class Hub:
+    """Runs greenlets, in the thread that calls `run`.
+
+    Args:
+        slow: Seconds after which the log says who keeps all others from running; 0: never.
+    """
+
+    def __init__(self, slow: float) -> None:
+        self.root: greenlet
+        self.thread = 0  # its identifier, once it runs
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._watched: dict[int, Watched] = {}
+        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._woken = False
+        self._alarms: list[tuple[float, int, Waiter]] = []
+        self._alarm_number = 0
+        self._stepped_aside: deque[greenlet] = deque()
+        self._living: set[greenlet] = set()
+        self._watchdog = Watchdog(slow)
+        self._closing = False
+
+    # From any thread.
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Calls something in the hub's thread, soon. It must not wait."""
+        self._calls.append((function, arguments))
+        if not self._woken:
+            self._woken = True
+            os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """Ends every greenlet, and then `run`."""
+        self.call(self._stop)
+
+    # In the hub's thread.
+
+    def run(self) -> None:  # noqa: C901  # the hot loop: each call in it is a tenth of a message
+        """Lets greenlets run until it is stopped."""
+        self.root = getcurrent()
+        self.thread = threading.get_ident()
+        here.hub = self
+        dog = self._watchdog
+        dog.start(self.thread)
+        watched, poll, wake = self._watched, self._epoll.poll, self._wake
+        while not self._closing:
+            events = poll(self._patience(), _BATCH)
+            dog.work += 1
+            if dog.asleep:
+                dog.awake()
+            for fd, what in events:
+                dog.work += 2
+                one = watched.get(fd)
+                if one is not None:
+                    if what & _READABLE:
+                        side = one.reading
+                        if what & _ENDS:
+                            side.over = True
+                        side.ready = True
+                        if side.waiting is not None:
+                            side.wake()
+                    if what & _WRITABLE:
+                        side = one.writing
+                        side.ready = True
+                        if side.waiting is not None:
+                            side.wake()
+                elif fd == wake:
+                    self._take_calls()
+            if self._stepped_aside:
+                self._let_them_on()
+            if self._alarms:
+                self._ring()
+            dog.work += 1
+        self._close()
+
+    def spawn(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Starts a greenlet: now, or, when a greenlet calls this, when that waits."""
+        if getcurrent() is not self.root:
+            self.call(self.spawn, function, *arguments)
+            return
+        one = greenlet(self._live)
+        self._living.add(one)
+        one.switch(function, arguments)
+
+    def watch(self, fd: int, one: Watched) -> None:
+        """Wakes a connection's waiters when its descriptor becomes readable or writable."""
+        self._watched[fd] = one
+        self._epoll.register(fd, _INTEREST)
+
+    def forget(self, fd: int, one: Watched) -> None:
+        """Watches a descriptor no more; to be called before it is closed."""
+        if self._watched.get(fd) is one:
+            del self._watched[fd]
+
+    def unwatch(self, fd: int) -> None:
+        """Takes a descriptor that stays open out of the kernel's list."""
+        self._epoll.unregister(fd)
+
+    def set_alarm(self, when: float, waiter: Waiter) -> None:
+        """Calls `waiter.ring` at a time of the monotonic clock."""
+        self._alarm_number += 1  # no two waiters are compared
+        heapq.heappush(self._alarms, (when, self._alarm_number, waiter))
+
+    def sleep(self, seconds: float) -> None:
+        """Lets others run for some seconds; with 0, once.
+
+        Raises:
+            ValueError: When it is below 0.
+        """
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        if seconds:
+            Waiter(self).wait(seconds)
+        else:
+            self.step_aside()
+
+    def step_aside(self) -> None:
+        """Lets everybody else who can run do so first."""
+        self._stepped_aside.append(getcurrent())
+        self.root.switch()
+
+    def _live(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        try:
+            function(*arguments)
+        except GreenletExit:
+            pass
+        except BaseException:
+            log.exception("a greenlet failed")
+        finally:
+            self._living.discard(getcurrent())
+
+    def _patience(self) -> float | None:
+        if self._stepped_aside:
+            return 0.0
+        if self._alarms:
+            return max(0.0, self._alarms[0][0] - time.monotonic())
+        return None
+
+    def _take_calls(self) -> None:
+        os.eventfd_read(self._wake)
+        self._woken = False
+        while self._calls:
+            self._watchdog.work += 2
+            function, arguments = self._calls.popleft()
+            function(*arguments)
+
+    def _let_them_on(self) -> None:
+        for _ in range(len(self._stepped_aside)):
+            self._watchdog.work += 2
+            self._stepped_aside.popleft().switch()
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        while self._alarms and self._alarms[0][0] <= now:
+            self._watchdog.work += 2
+            when, _, waiter = heapq.heappop(self._alarms)
+            waiter.ring(when)
+
+    def _stop(self) -> None:
+        self._closing = True
+
+    def _close(self) -> None:
+        for one in list(self._living):
+            one.throw(GreenletExit)  # its `finally` blocks run; where it waits again, it stays
+        here.hub = None
+        self._watchdog.stop()
+        self._epoll.close()
+        os.close(self._wake)

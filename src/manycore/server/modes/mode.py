@@ -1,0 +1,181 @@
+"""What the acceptor needs of a mode, and what the modes have in common.
+
+Rule: a worker's main thread accepts, in every mode; a mode serves, in threads of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from manycore.base.addresses import format_address
+from manycore.server.handlers import Handler
+from manycore.server.statistics import Column
+
+log = logging.getLogger("manycore.server")
+
+
+class Mode(Protocol):
+    """Serves connections. Its methods are called by the worker's main thread."""
+
+    @property
+    def open(self) -> int:
+        """How many connections are being served."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be served at a time."""
+
+    @property
+    def limit(self) -> int:
+        """How many may be served at a time."""
+
+    def start(self) -> None:
+        """Gets ready to serve; called once, before the worker is.
+
+        Raises:
+            TargetError: When the target cannot be.
+        """
+
+    def reserve(self) -> Any:
+        """Gives a place for a connection; None if there can be none now."""
+
+    def release(self, place: Any) -> None:
+        """Gives a reserved place back: there was no connection for it after all."""
+
+    def serve(self, place: Any, conn: socket.socket, address: Any) -> None:
+        """Takes a connection into the place that was reserved for it."""
+
+    def wake_below(self, open_connections: int) -> None:
+        """Asks for one call of `freed`, once fewer connections than this are open."""
+
+    def drain(self) -> None:
+        """Told, once, that the worker takes no more connections than are queued."""
+
+    def end_connections(self) -> int:
+        """Ends every open connection; gives their number."""
+
+    def close(self, timeout: float) -> None:
+        """Ends what the mode started; called once, last of all.
+
+        Args:
+            timeout: Seconds until what does not end is left to end with the process.
+        """
+
+
+class Ledger:
+    """Counts the connections of a mode whose handlers all run in one thread.
+
+    Guarantee: each cell has one writer, the main thread or the handlers' thread; so it needs no
+    lock.
+
+    Args:
+        limit: How many may be open.
+        row: The worker's row on the board.
+        freed: Called when what `wake_below` asked for has come.
+    """
+
+    def __init__(self, limit: int, row: memoryview, freed: Callable[[], None]) -> None:
+        self.limit = limit
+        self._row = row
+        self._freed = freed
+        self._accepted = 0  # the main thread's
+        self._finished = 0  # the handlers' thread's
+        self._wake_below = 0
+        row[Column.THREADS] = 1
+
+    @property
+    def open(self) -> int:
+        """How many connections are being served."""
+        return self._accepted - self._finished
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be open."""
+        return self.open >= self.limit
+
+    def accepted(self) -> None:
+        """Counts one that was taken; main thread."""
+        self._accepted += 1
+        self._row[Column.ACCEPTED] += 1
+
+    def finished(self) -> None:
+        """Counts one whose handler and socket are done; handlers' thread."""
+        self._finished += 1
+        self._row[Column.FINISHED] += 1
+        self._wake()
+
+    def failed(self) -> None:
+        """Counts one whose handler raised; handlers' thread."""
+        self._row[Column.FAILED] += 1
+
+    def wake_below(self, open_connections: int) -> None:
+        """Asks for one call of `freed`, once fewer connections than this are open; main thread."""
+        self._wake_below = open_connections
+        self._wake()  # the last of them may have gone before we asked
+
+    def _wake(self) -> None:
+        # whichever thread comes second sees what the other wrote: both may call, which does no harm
+        if self.open < self._wake_below:
+            self._wake_below = 0
+            self._freed()
+
+
+def handle(handler: Handler, conn: socket.socket, address: Any, failed: Callable[[], None]) -> None:
+    """Runs a blocking handler over one connection, and closes it.
+
+    What the handler raises ends its connection and nothing else.
+
+    Args:
+        handler: What to call.
+        conn: The connection.
+        address: Its peer's.
+        failed: Called when the handler raised.
+    """
+    process = os.getpid()
+    try:
+        handler(conn, address)
+    except ConnectionError as error:  # the client's doing, and no fault of the handler
+        went_away(address, error)
+    except BaseException:
+        failed()
+        log.exception("the handler failed; client %s is disconnected", peer(address))
+    leave_if_forked(process)
+    # close() alone says nothing to the client while a process that the handler started still
+    # has the socket; either fails if the handler was faster
+    with suppress(OSError):
+        conn.shutdown(socket.SHUT_WR)
+    with suppress(OSError):
+        conn.close()
+
+
+def went_away(address: Any, error: ConnectionError) -> None:
+    """Logs that a client left in the middle; called where that was caught."""
+    log.info("client %s went away: %s", peer(address), error)
+    log.debug("where the handler was", exc_info=error)
+
+
+def leave_if_forked(process: int) -> None:
+    """Ends a handler's forked child, which is no worker.
+
+    Args:
+        process: Where the handler was called.
+    """
+    if os.getpid() != process:
+        os._exit(0)
+
+
+def peer(address: Any) -> str:
+    """Names a client; one on a Unix socket has no name.
+
+    Example:
+        >>> peer(("127.0.0.1", 4711))
+        '127.0.0.1:4711'
+    """
+    if isinstance(address, tuple):
+        return format_address((address[0], address[1]))
+    return "on a Unix socket"

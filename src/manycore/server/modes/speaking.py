@@ -1,0 +1,165 @@
+"""What speaks over the connections of an asyncio loop: coroutines over streams, or protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, cast
+
+from .mode import leave_if_forked, peer, went_away
+
+log = logging.getLogger("manycore.server")
+
+StreamHandler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
+
+
+class Speaker:
+    """Speaks over connections: makes of each new one what the target wants."""
+
+    failed: Callable[[], None]  # counts a connection whose handler raised
+
+    async def start(self, failed: Callable[[], None]) -> None:
+        """Gets ready; raises what makes that impossible."""
+        self.failed = failed
+
+    def begin(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Gives a new connection's transport a protocol, and tells that it is connected."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Ends what is idle, where it can know that."""
+
+    async def stop(self) -> None:
+        """Lets the target clean up."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, from when it was accepted until its socket and its handler are done.
+
+    It is the transport's protocol for a moment, until the speaker sets the target's own.
+
+    Args:
+        speaker: Who speaks over it.
+        conn: Its socket.
+        address: Its peer's.
+        gone: Called when it is over.
+    """
+
+    __slots__ = ("_gone", "_over", "_speaker", "address", "conn", "failed", "task", "transport")
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        conn: socket.socket,
+        address: Any,
+        gone: Callable[[Connection], None],
+    ) -> None:
+        self.conn = conn
+        self.address = address
+        self.failed = False
+        self.transport: asyncio.Transport | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._speaker = speaker
+        self._over = False
+        self._gone = gone
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hands the transport to the speaker."""
+        self.transport = cast("asyncio.Transport", transport)
+        try:
+            self._speaker.begin(self, self.transport)
+        except BaseException as error:
+            self.fail(error)
+
+    def start(self, handler: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine that belongs to the connection."""
+        self.task = asyncio.get_running_loop().create_task(handler)
+        self.task.add_done_callback(self._handler_ended)
+
+    def fail(self, error: BaseException) -> None:
+        """Logs what the target raised, and ends the connection."""
+        if not self.failed:
+            self.failed = True
+            self._speaker.failed()
+        log.error(
+            "the handler failed; client %s is disconnected", peer(self.address), exc_info=error
+        )
+        if self.transport is not None:
+            self.transport.close()  # what was written before is still sent
+
+    def end(self) -> None:
+        """Cancels the handler and drops the connection."""
+        if self.task is not None:
+            self.task.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def socket_closed(self) -> None:
+        """The transport is done with its socket."""
+        self._over = True
+        if self.task is None:
+            self._gone(self)
+
+    def _handler_ended(self, _task: asyncio.Task[None]) -> None:
+        self.task = None
+        if self._over:
+            self._gone(self)
+
+
+class Protocols(Speaker):
+    """Gives each connection a protocol of the target's.
+
+    Args:
+        factory: Makes one.
+    """
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+
+    def begin(self, connection: Connection, transport: asyncio.Transport) -> None:  # noqa: ARG002
+        """Makes the protocol."""
+        protocol = self._factory()
+        if not isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol):
+            kind = type(protocol).__name__
+            raise TypeError(f"the target gave a {kind}, which is no asyncio.Protocol")
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+class Streams(Speaker):
+    """Runs a coroutine over each connection; the connection is closed when that has ended.
+
+    Args:
+        handler: The coroutine function.
+    """
+
+    def __init__(self, handler: StreamHandler) -> None:
+        self._handler = handler
+
+    def begin(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Makes the streams."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        connection.start(self._run(connection, reader, writer))
+
+    async def _run(
+        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        process = os.getpid()
+        try:
+            await self._handler(reader, writer)
+        except asyncio.CancelledError:
+            log.debug("the handler of client %s was cancelled", peer(connection.address))
+        except ConnectionError as error:  # the client's doing, and no fault of the handler
+            went_away(connection.address, error)
+        except BaseException as error:
+            connection.fail(error)
+        leave_if_forked(process)
+        writer.close()  # what was written is still sent

@@ -56,6 +56,17 @@ class Board:
         start = index * self.columns
         return self._cells[start : start + self.columns]
 
+    def column(self, column: int, rows: int) -> list[int]:
+        """Reads one cell of each of the first rows, the 0th not among them.
+
+        Example:
+            >>> with Board.create(rows=3, columns=2) as board:
+            ...     board.row(1)[1] = 7
+            ...     board.column(1, 3)
+            [7, 0]
+        """
+        return self._cells[self.columns + column : rows * self.columns : self.columns].tolist()
+
     def close(self) -> None:
         """Lets go of the memory here; other processes keep theirs. Rows handed out stay usable."""
         try:

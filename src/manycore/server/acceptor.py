@@ -6,6 +6,7 @@ drain, it takes what is queued until the queue is empty; told to end, it takes n
 
 Workers wait with EPOLLEXCLUSIVE, which wakes one of them a connection, and register anew after each
 accept: the kernel wakes the one that has waited longest, and this moves it to the end of the line.
+What makes a worker's share too large is handed on to a sibling.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import Final
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 
+from .handover import Handed
 from .modes.mode import Mode
+from .siblings import Siblings
 from .statistics import Column, State
 
 log = logging.getLogger("manycore.server")
@@ -60,6 +63,7 @@ class Acceptor:
     Args:
         listeners: Where connections come from. The acceptor closes this process's copies.
         mode: What they are given to.
+        siblings: The other workers.
         wake: An eventfd that the mode writes to when it takes more again.
         graceful_timeout: Seconds that open connections may go on once it drains.
         row: The worker's row on the board.
@@ -71,6 +75,7 @@ class Acceptor:
         self,
         listeners: list[Listener],
         mode: Mode,
+        siblings: Siblings,
         *,
         wake: int,
         graceful_timeout: float,
@@ -79,6 +84,9 @@ class Acceptor:
         let_go: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
+        self._numbers = {fd: number for number, fd in enumerate(self._listeners)}
+        self._siblings = siblings
+        self._from_siblings = siblings.fileno()
         self._graceful_timeout = graceful_timeout
         self._row = row
         self._inbox = inbox
@@ -100,8 +108,10 @@ class Acceptor:
             self._watch(wanted=self._may_accept())
             for fd, _ in self._epoll.poll(self._patience()):
                 if fd in self._listeners:
-                    if self._watching:  # or an earlier one of this round took the last thread
+                    if self._watching:  # or an earlier one of this round took the last place
                         self._accept(self._listeners[fd])
+                elif fd == self._from_siblings:
+                    self._take_from_siblings()
                 elif fd == self._wake:
                     os.eventfd_read(self._wake)
                 else:
@@ -118,7 +128,7 @@ class Acceptor:
     def _is_over(self) -> bool:
         if self._phase is _Phase.SERVING:
             return False
-        if self._mode.open == 0 and not self._listeners:
+        if self._mode.open == 0 and not self._listeners and self._siblings.deadline() is None:
             return True
         timed_out = self._deadline is not None and time.monotonic() >= self._deadline
         return self._phase is _Phase.ENDING and timed_out
@@ -128,7 +138,8 @@ class Acceptor:
         return serving and not self._mode.full
 
     def _patience(self) -> float | None:
-        times = [t for t in (self._deadline, self._resume) if t is not None]
+        times = (self._deadline, self._resume, self._siblings.deadline())
+        times = [time for time in times if time is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _watch(self, *, wanted: bool) -> None:
@@ -141,6 +152,10 @@ class Acceptor:
                 self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
             else:
                 self._epoll.unregister(fd)
+        if wanted:
+            self._epoll.register(self._from_siblings, select.EPOLLIN)
+        else:
+            self._epoll.unregister(self._from_siblings)
         if self._mode.full:
             self._mode.wake_below(self._mode.limit)
 
@@ -163,14 +178,46 @@ class Acceptor:
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        self._mode.serve(place, conn, address)
+        fd = listener.sock.fileno()
+        serving = self._phase is _Phase.SERVING
+        if serving and self._siblings.offer(self._mode.open + 1, self._numbers[fd], conn, address):
+            self._mode.release(place)
+            conn.close()
+        else:
+            self._mode.serve(place, conn, address)
         if self._mode.full:
             self._watch(wanted=False)
         elif self._watching:
-            fd = listener.sock.fileno()
             self._epoll.unregister(fd)
             self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         return True
+
+    def _take_from_siblings(self) -> None:
+        """Takes what siblings handed on, as far as there is room."""
+        while not self._mode.full and self._resume is None:
+            place = self._mode.reserve()
+            if place is None:
+                self._pause("no thread can be started")
+                return
+            try:
+                handed = self._siblings.take()
+            except OSError as error:
+                self._mode.release(place)
+                self._pause(str(error))
+                return
+            if handed is None:
+                self._mode.release(place)
+                return
+            self._mode.serve(place, handed.conn, handed.address)
+
+    def _take_back(self, handed: Handed) -> None:
+        """Serves what a sibling did not take, or lets the siblings have it again."""
+        place = self._mode.reserve()
+        if place is not None:
+            self._mode.serve(place, handed.conn, handed.address)
+            return
+        with handed.conn:
+            self._siblings.put_aside(handed)
 
     def _pause(self, reason: str) -> None:
         now = time.monotonic()
@@ -197,6 +244,7 @@ class Acceptor:
 
     def _take_what_is_queued(self) -> None:
         """Accepts until the queue is empty, as far as threads are free; then lets go of it."""
+        self._take_from_siblings()
         for fd, listener in list(self._listeners.items()):
             while self._accept(listener):
                 pass
@@ -225,6 +273,10 @@ class Acceptor:
 
     def _keep_time(self) -> None:
         now = time.monotonic()
+        overdue = self._siblings.deadline()
+        if overdue is not None and now >= overdue:
+            for handed in self._siblings.rescue():
+                self._take_back(handed)
         if self._resume is not None and now >= self._resume:
             self._resume = None
         if self._phase is _Phase.DRAINING and self._deadline is not None and now >= self._deadline:

@@ -22,9 +22,11 @@ from manycore.watch.control import ControlSocket
 
 from . import statistics, worker
 from .control import ServerControl
+from .handover import Inboxes
 from .job import Job
 from .plan import describe_limit
-from .statistics import Column, settle
+from .siblings import Siblings
+from .statistics import Column, State, rows_in_use, settle, use_row
 
 log = logging.getLogger("manycore.server")
 
@@ -54,6 +56,7 @@ class ServerCrew:
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
+        self._inboxes = Inboxes()
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
@@ -71,6 +74,7 @@ class ServerCrew:
 
     def close(self) -> None:
         """Lets go of whoever is connected to the control socket: that says that all has ended."""
+        self._inboxes.close()
         if self._socket is not None:
             self._socket.close()
 
@@ -78,7 +82,9 @@ class ServerCrew:
         """Prepares a worker."""
         if not self._free:
             raise OSError(errno.EAGAIN, "too many workers are still draining")
+        self._inboxes.provide(max(order.number, self._supervisor.workers))
         row = self._rows[order.worker] = heapq.heappop(self._free)
+        use_row(self._board, row)
         self._starts[order.number] += 1
         return partial(self._live, order, row)
 
@@ -87,7 +93,8 @@ class ServerCrew:
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
         row[Column.PID] = os.getpid()
-        return worker.live(order.number, tell, self._job, self._listeners, row)
+        siblings = partial(Siblings, order.number, self._inboxes, self._board)
+        return worker.live(order.number, tell, self._job, self._listeners, row, siblings)
 
     def limit(self, workers: int) -> int:
         """Keeps the number of workers within what the board has rows for."""
@@ -133,9 +140,22 @@ class ServerCrew:
         if index is None:  # it never had one
             return
         lost = settle(self._board, index)
+        self._forward(order.number)
         heapq.heappush(self._free, index)
         if lost:
             log.warning("worker %d took %d open connections with it", order.number, lost)
+
+    def _forward(self, place: int) -> None:
+        """Gives what a worker had not yet taken to another one, if there is one that takes more."""
+        if not self._inboxes.queued(place):
+            return
+        rows = rows_in_use(self._board)
+        states = self._board.column(Column.STATE, rows)
+        numbers = self._board.column(Column.NUMBER, rows)
+        for state, number in zip(states, numbers, strict=True):
+            if state == State.READY:
+                self._inboxes.move(place, number)
+                return
 
     def reopen_logs(self) -> None:
         """Standard error has no name that could be opened again."""

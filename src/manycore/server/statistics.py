@@ -104,6 +104,17 @@ def create_board() -> Board:
     return Board.create(rows=_ROWS, columns=len(Column))
 
 
+def use_row(board: Board, index: int) -> None:
+    """Notes that a row is in use; by the supervisor, in its own row."""
+    row = board.row(0)
+    row[Column.NUMBER] = max(row[Column.NUMBER], index)
+
+
+def rows_in_use(board: Board) -> int:
+    """Tells how many rows, from the first, may have been used so far."""
+    return 1 + int(board.row(0)[Column.NUMBER])
+
+
 def read(board: Board) -> ServerStatistics:
     """Reads the whole board."""
     gone, *rows = (board.row(index).tolist() for index in range(board.rows))

@@ -25,6 +25,7 @@ from .acceptor import Acceptor
 from .job import Job
 from .modes.mode import Mode
 from .plan import plan
+from .siblings import Siblings
 from .statistics import Column, State
 
 log = logging.getLogger("manycore.server")
@@ -44,7 +45,14 @@ _NOT_OURS = (
 )
 
 
-def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memoryview) -> int:
+def live(
+    number: int,
+    tell: Tell,
+    job: Job,
+    listeners: list[Listener],
+    row: memoryview,
+    siblings: Callable[[int], Siblings],
+) -> int:
     """Lives the whole life of a worker, in its own process.
 
     Args:
@@ -53,6 +61,7 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         job: What to serve, and how.
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
+        siblings: Gives the other workers, when told how many connections a worker can have.
 
     Returns:
         The process's exit code.
@@ -73,6 +82,7 @@ def live(number: int, tell: Tell, job: Job, listeners: list[Listener], row: memo
         acceptor = Acceptor(
             listeners,
             mode,
+            siblings(mode.limit),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,
             row=row,

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from eventually import eventually
 
 settings.register_profile("manycore", database=None, deadline=None)
 settings.load_profile("manycore")
+
+# a shell's background job ignores it, and so would every program that a test interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: they fail, or end the process, when they are imported
 collect_ignore = ["targets"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 import manycore
-from manycore import Process, SendError
+from manycore import BootError, Process, SendError
 from manycore.base import template
+from manycore.base.channel import Channel, close_all
 from process_programs import PATIENCE, run
 
 
@@ -167,6 +169,39 @@ class TestAnywhere:
         parent, its_template = forked.result()
         assert parent == its_template != template.current().pid
         forked.join()
+
+    @pytest.mark.parametrize("method", ["template", "spawn"])
+    def test_a_copy_that_another_thread_forks_keeps_nobody_waiting(
+        self, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        """Whoever was to make a process dies while a copy of the program holds its channel too."""
+        real, held = Channel.pair, list[int]()
+
+        def held_by_a_copy_too() -> tuple[Channel, Channel]:
+            ours, theirs = real()
+            held.append(os.dup(theirs.fileno()))
+            return ours, theirs
+
+        def kill(pid: int) -> None:
+            os.kill(pid, signal.SIGKILL)
+
+        monkeypatch.setattr(Channel, "pair", held_by_a_copy_too)
+        process = Process(target=int, start_method=method)
+        if method == "template":
+            victim = template.current().pid
+            os.kill(victim, signal.SIGSTOP)
+            killing = threading.Timer(0.2, kill, [victim])
+            killing.start()
+            process.start()
+            assert process.result(PATIENCE) == 0
+            assert template.current().pid != victim
+            process.join()
+            killing.join()
+        else:
+            monkeypatch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(BootError, match="a fresh interpreter exited 1"):
+                process.start()
+        close_all(held)
 
     def test_a_forked_copy_may_exit_as_it_likes(self) -> None:
         """A copy that ends as programs do neither waits for the processes nor ends them."""

@@ -26,6 +26,7 @@ from manycore.base.sockets import Listener
 
 from .modes.mode import Mode
 from .statistics import Column, State
+from .visit import Visit
 
 log = logging.getLogger("manycore.server")
 
@@ -164,7 +165,7 @@ class Acceptor:
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        self._mode.serve(place, conn, address)
+        self._mode.serve(place, Visit(conn, address))
         if self._mode.full:
             self._watch(wanted=False)
         elif self._watching:

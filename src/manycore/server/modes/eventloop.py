@@ -15,13 +15,16 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from manycore.base import stacks
 from manycore.server.entrance import Entrance, TurnedAway, turn_away
 from manycore.server.visit import Visit
 
 from .mode import Ledger, peer
 from .speaking import Connection, Speaker
+from .waiting import find_tasks
 
 log = logging.getLogger("manycore.server")
 
@@ -165,6 +168,7 @@ class LoopMode:
         loop = self._loop = self._new_loop()
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(self._take_exception)
+        stacks.also(partial(find_tasks, loop))
         try:
             loop.run_until_complete(self._speaker.start(self._ledger.failed))
         except BaseException as error:

@@ -19,7 +19,7 @@ import manycore
 from manycore import BootError, Process, SendError
 from manycore.base import template
 from manycore.base.channel import Channel, close_all
-from process_programs import PATIENCE, run
+from process_programs import PATIENCE, eventually, run
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +169,35 @@ class TestAnywhere:
         parent, its_template = forked.result()
         assert parent == its_template != template.current().pid
         forked.join()
+
+    def test_a_template_that_is_killed_takes_no_start_along(self) -> None:
+        """Whatever moment the template is killed at, every start gives a process that works."""
+        over, wrong, given = threading.Event(), list[object](), list[int]()
+
+        def start_some() -> None:
+            while not over.is_set():
+                process = Process(target=pow, args=(2, 10))
+                try:
+                    process.start()
+                    given.append(process.result(PATIENCE))
+                    process.join(PATIENCE)
+                except BaseException as error:
+                    wrong.append(error)
+
+        threads = [threading.Thread(target=start_some) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in range(8):
+            before = len(given)  # one that is killed while it boots, each time, is another story
+            eventually(lambda: wrong or len(given) > before)  # noqa: B023  # called here
+            time.sleep(number / 97)  # chance decides what the kill meets
+            os.kill(template.current().pid, signal.SIGKILL)
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert given
+        assert set(given) == {1024}
 
     @pytest.mark.parametrize("method", ["template", "spawn"])
     def test_a_copy_that_another_thread_forks_keeps_nobody_waiting(

@@ -105,7 +105,10 @@ class Channel:
 
     def _send(self, parts: list[bytes], fds: Sequence[int], flags: int) -> None:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
-        self._socket.sendmsg(parts, [rights] if fds else [], flags | socket.MSG_NOSIGNAL)
+        try:
+            self._socket.sendmsg(parts, [rights] if fds else [], flags | socket.MSG_NOSIGNAL)
+        except ConnectionResetError:  # closed there with a message of ours unread
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
     def receive(self, *, wait: bool = True) -> Message:
         """Receives one message.
@@ -139,6 +142,11 @@ class Channel:
         """Makes every later `send` of the other end fail; what was sent can still be received."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
+
+    def end(self) -> None:
+        """Ends the channel for both, and stays open: another thread may be about to use it."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def detach(self) -> int:
         """Gives the descriptor away; the channel is closed."""

@@ -12,14 +12,17 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from .channel import Channel, Message
 from .child import UNSEEN
 
 _SOURCE = str(Path(__file__).parents[2])  # where the package is found
+LAST_WORDS: Final = 1.0  # seconds: what it forked before it ended needs microseconds to report
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
@@ -62,6 +65,7 @@ class Interpreter:
             actions.append((os.POSIX_SPAWN_OPEN, _STDOUT, os.devnull, os.O_WRONLY, 0))
         actions += [(os.POSIX_SPAWN_CLOSE, other) for other in _inheritable() if other != fd]
         self.exitcode: int | None = None
+        self._lock = threading.Lock()
         self.pid = os.posix_spawn(sys.executable, line, os.environ, file_actions=actions)
         try:
             self._pidfd = os.pidfd_open(self.pid)
@@ -86,7 +90,9 @@ class Interpreter:
         poller.register(channel, select.POLLIN)
         poller.register(self._pidfd, select.POLLIN)
         if all(fd == self._pidfd for fd, _ in poller.poll()):
-            channel.refuse()  # what was not said by now, by a child of its either, never will be
+            poller.unregister(self._pidfd)  # a child of its may be about to say something
+            if not poller.poll(LAST_WORDS * 1000):
+                channel.refuse()
         return channel.receive()
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -96,11 +102,16 @@ class Interpreter:
             poller.register(self._pidfd, select.POLLIN)
             if not poller.poll(None if timeout is None else timeout * 1000):
                 return None
-            try:
-                self.exitcode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            except ChildProcessError:  # the program waited for all its children itself
-                self.exitcode = UNSEEN
+            with self._lock:
+                if self.exitcode is None:
+                    self.exitcode = self._reap()
         return self.exitcode
+
+    def _reap(self) -> int:
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:  # the program waited for all its children itself
+            return UNSEEN
 
     def kill(self) -> None:
         """Kills it, and waits for its end."""

@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import util
@@ -36,7 +37,7 @@ from .segments import anonymous_file
 from .surroundings import gather
 
 STOP_PATIENCE = 2.0  # seconds: a template whose last child has ended needs some milliseconds
-_ATTEMPTS = 3  # a template may die before it reads a request; one that never lives is an error
+_ATTEMPTS = 5  # a template may die before it reads a request; one that never lives is an error
 
 #: a Ctrl-C must not meet the template before it knows what to do with it
 _UNWELCOME = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
@@ -62,6 +63,7 @@ class TemplateHandle:
                 ours.close()
                 raise
         self._requests = ours
+        weakref.finalize(self, ours.close).atexit = False
         self.pid = self._interpreter.pid
         if modules:
             self.preload(modules)
@@ -108,7 +110,7 @@ class TemplateHandle:
 
     def stop(self) -> None:
         """Ends the template as soon as its last child has ended, or kills it."""
-        self._requests.close()
+        self._requests.end()
         if self._interpreter.wait(STOP_PATIENCE) is None:
             self._interpreter.kill()
 
@@ -205,8 +207,8 @@ def fork(
             child = None
         if child is not None:
             return child
+        ended = template.how_it_ended()
         if _forget(template) is not None:
-            ended = template.how_it_ended()
             template.stop()
     raise BootError(f"the template process {ended}")
 

@@ -24,10 +24,12 @@ from typing import Final
 from manycore.base import logs
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
+from manycore.base.stackfile import ASK
 
 from .modes.mode import Mode
 from .siblings import Siblings
 from .statistics import Column, State
+from .visit import Visit
 
 log = logging.getLogger("manycore.server")
 
@@ -69,6 +71,7 @@ class Acceptor:
         row: The worker's row on the board.
         inbox: Signals: TERM drains, QUIT ends.
         let_go: Called once, when it takes no more connections.
+        show_stacks: Called when the supervisor asks where every thread is.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Acceptor:
         row: memoryview,
         inbox: Inbox,
         let_go: Callable[[], None],
+        show_stacks: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
         self._siblings = siblings
@@ -90,6 +94,7 @@ class Acceptor:
         self._row = row
         self._inbox = inbox
         self._let_go = let_go
+        self._show_stacks = show_stacks
         self._phase = _Phase.SERVING
         self._deadline: float | None = None  # of draining, or of ending
         self._resume: float | None = None  # when a pause is over
@@ -178,13 +183,13 @@ class Acceptor:
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        if self._phase is _Phase.SERVING and self._siblings.offer(
-            self._mode.open + 1, conn, address
-        ):
+        visit = Visit(conn, address)
+        serving = self._phase is _Phase.SERVING
+        if serving and self._siblings.offer(self._mode.open + 1, visit):
             self._mode.release(place)
             conn.close()
         else:
-            self._mode.serve(place, conn, address)
+            self._mode.serve(place, visit)
         if self._mode.full:
             self._watch(wanted=False)
         elif self._watching:
@@ -201,15 +206,15 @@ class Acceptor:
                 self._pause("no thread can be started")
                 return
             try:
-                handed = self._siblings.take(worker)
+                visit = self._siblings.take(worker)
             except OSError as error:
                 self._mode.release(place)
                 self._pause((error.strerror or str(error)).lower())
                 return
-            if handed is None:
+            if visit is None:
                 self._mode.release(place)
                 return
-            self._mode.serve(place, handed.conn, handed.address)
+            self._mode.serve(place, visit)
 
     def _pause(self, reason: str) -> None:
         now = time.monotonic()
@@ -227,6 +232,8 @@ class Acceptor:
                 self._end()
             elif signum == signal.SIGUSR1:
                 logs.reopen()
+            elif signum == ASK:
+                self._show_stacks()
 
     def _drain(self) -> None:
         self._watch(wanted=False)

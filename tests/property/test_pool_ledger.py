@@ -57,7 +57,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.note(events.Ready(number), queued=queued, now=self.now)
         elif worker.messages < 2 and not (worker.messages and queued):
             worker.messages += 1
-            self.ledger.sent(number, self.now)
+            self.ledger.sent(number, self.now, queued=queued)
+            for other in self.workers.values():
+                other.queued = other.queued and queued
             self.at_rest = False
             self.begun = True
         else:

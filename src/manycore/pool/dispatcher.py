@@ -307,7 +307,7 @@ class Dispatcher:
         written = handle.sender.write(batch.first, batch.lot)
         handle.send(written.parcels)
         self._schedule.sent(action.worker, written.tasks, written.size)
-        self.ledger.sent(action.worker, began)
+        self.ledger.sent(action.worker, began, queued=bool(self._queue.waiting))
         self.ledger.sending += time.monotonic() - began
 
     def _send_again(self, handle: WorkerHandle, first: int) -> None:

@@ -60,7 +60,7 @@ class Ledger:
         >>> ledger = Ledger()
         >>> ledger.started(0, now=0.0)
         >>> ledger.was_ready(0, now=0.25)
-        >>> ledger.sent(0, now=1.0)
+        >>> ledger.sent(0, now=1.0, queued=False)
         >>> ledger.answered(0, 0.5, queued=False, now=1.75)
         >>> ledger.sum(now=2.0)
         Seconds(starting=0.25, working=0.5, pickling=0.25, waiting=0.0, idle=0.0)
@@ -110,8 +110,14 @@ class Ledger:
             account.seconds.starting += now - account.since
             account.since = self._active(now)
 
-    def sent(self, worker: int, now: float) -> None:
-        """A worker was sent a batch."""
+    def sent(self, worker: int, now: float, *, queued: bool) -> None:
+        """A worker was sent a batch.
+
+        Args:
+            worker: Which.
+            now: The time.
+            queued: Whether tasks wait now; when none do, nobody is kept waiting for one.
+        """
         account = self._accounts[worker]
         if not account.messages:
             if self._resting_since is not None:
@@ -123,6 +129,11 @@ class Ledger:
             account.since = now
             self._busy += 1
         account.messages += 1
+        if not queued:
+            for other in self._accounts.values():
+                if other.queued and not other.messages:
+                    self._leave(other, now)
+                    other.since, other.queued = self._active(now), False
 
     def answered(self, worker: int, seconds: float, *, queued: bool, now: float) -> None:
         """A worker is through with a batch.

@@ -204,7 +204,7 @@ class ThreadEngine:
                 lot: Calls | Span | None = self.queue.take(1, self._pace)
                 if lot is not None:
                     self._busy += 1
-                    self.ledger.sent(number, time.monotonic())
+                    self.ledger.sent(number, time.monotonic(), queued=bool(self.queue.waiting))
                     return lot
                 if self.closed:
                     return None

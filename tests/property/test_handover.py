@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from manycore.server import handover
 from manycore.server.handover import MESSAGE_BYTES, Inboxes, decode, encode
+from manycore.server.visit import Visit
 
 ports = st.integers(0, 65_535)
 #: what `accept` gives: IPv4, IPv6, a Unix socket's path, an abstract name
@@ -103,6 +104,9 @@ sent = st.one_of(
     addresses.map(lambda address: (encode(address), 0, False)),
     st.tuples(torn, st.integers(0, 3), st.just(False)),
     st.tuples(st.binary(min_size=1, max_size=400), st.integers(0, 3), st.just(False)),
+    st.tuples(
+        st.binary(max_size=300).map(lambda end: b"news" + end), st.integers(0, 1), st.just(False)
+    ),
 )
 
 
@@ -118,9 +122,9 @@ def test_what_is_no_connection_is_dropped(messages: list[tuple[bytes, int, bool]
             socket.send_fds(made._pairs[1][0], [message], fds)
             server.close()
             clients.append(client) if good else client.close()
-        while (handed := made.take(1)) is not None:
-            with handed.conn, clients.popleft() as client:
-                assert belong_together(client, handed.conn)
+        while (visit := made.take(1)) is not None:
+            with visit.conn, clients.popleft() as client:
+                assert belong_together(client, visit.conn)
         assert not clients
         assert descriptors() == before
 
@@ -130,7 +134,7 @@ def test_what_finds_no_descriptor_stays_in_the_inbox() -> None:
     resource = pytest.importorskip("resource")
     client, server = connection()
     with inboxes(1) as made, client, server:
-        assert made.put(1, server, "")
+        assert made.put(1, Visit(server, ""))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         fillers = [os.dup(0)]
         resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[0] + 1, hard))
@@ -145,10 +149,10 @@ def test_what_finds_no_descriptor_stays_in_the_inbox() -> None:
             for fd in fillers:
                 os.close(fd)
         assert made.queued(1) == 1
-        handed = made.take(1)
-        assert handed is not None
-        with handed.conn:
-            assert belong_together(client, handed.conn)
+        visit = made.take(1)
+        assert visit is not None
+        with visit.conn:
+            assert belong_together(client, visit.conn)
 
 
 def test_a_full_inbox_takes_no_more() -> None:
@@ -156,13 +160,35 @@ def test_a_full_inbox_takes_no_more() -> None:
     client, server = connection()
     with inboxes(1) as made, client, server:
         count = 0
-        while made.put(1, server, ("127.0.0.1", 1)):
+        while made.put(1, Visit(server, ("127.0.0.1", 1))):
             count += 1
         assert made.queued(1) == count > 100
-        while (handed := made.take(1)) is not None:
-            handed.conn.close()
+        while (visit := made.take(1)) is not None:
+            visit.conn.close()
             count -= 1
         assert count == 0
+
+
+def test_news_of_another_inbox() -> None:
+    """A process that knew one inbox is told of those that were added, and uses them."""
+    client, server = connection()
+    with inboxes(1) as made, inboxes(0) as known, client, server:
+        known._pairs = {1: (made._pairs[1][0].dup(), made._pairs[1][1].dup())}
+        made.provide(3)
+        assert 3 not in known
+        assert known.take(1) is None
+        assert 2 in known
+        assert known.put(3, Visit(server, "x"))
+        visit = made.take(3)
+        assert visit is not None
+        with visit.conn:
+            assert visit.address == "x"
+            assert belong_together(client, visit.conn)
+        made._pairs[4] = made._pairs.pop(2)  # news of what is known changes nothing
+        made.provide(3)
+        before = descriptors()
+        assert known.take(1) is None
+        assert descriptors() == before
 
 
 class Journeys(RuleBasedStateMachine):
@@ -182,19 +208,19 @@ class Journeys(RuleBasedStateMachine):
     def put(self, place: int, address: Any) -> None:
         client, server = connection()
         with server:  # its sender lets go of it at once, or dies
-            assert self.inboxes.put(place, server, address)
+            assert self.inboxes.put(place, Visit(server, address))
         self.at[place].append((client, address))
 
     @rule(place=st.integers(1, PLACES))
     def take(self, place: int) -> None:
-        handed = self.inboxes.take(place)
-        if handed is None:
+        visit = self.inboxes.take(place)
+        if visit is None:
             assert not self.at[place]
             return
         client, address = self.at[place].popleft()
-        with client, handed.conn:
-            assert handed.address == address
-            assert belong_together(client, handed.conn)
+        with client, visit.conn:
+            assert visit.address == address
+            assert belong_together(client, visit.conn)
 
     @rule(loads=st.dictionaries(st.integers(1, PLACES + 2), st.integers(0, 9)))
     def forward(self, loads: dict[int, int]) -> None:

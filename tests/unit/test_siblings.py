@@ -12,6 +12,7 @@ from manycore.server import siblings as module
 from manycore.server.handover import Inboxes
 from manycore.server.siblings import Siblings
 from manycore.server.statistics import Column, State, create_board, serving, settle, use_row
+from manycore.server.visit import Visit
 
 LIMIT = 100
 
@@ -37,7 +38,7 @@ class Town:
         self.board.row(place)[Column.ACCEPTED] = open_connections
 
     def offer(self, mine: int) -> bool:
-        return self.us.offer(mine, self.server, "")
+        return self.us.offer(mine, Visit(self.server, ""))
 
     def queued(self) -> list[int]:
         return [self.inboxes.queued(place) for place in (1, 2, 3)]
@@ -59,8 +60,8 @@ def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
 
 def take_all(town: Town, place: int) -> int:
     count = 0
-    while (handed := town.us.take(place)) is not None:
-        handed.conn.close()
+    while (visit := town.us.take(place)) is not None:
+        visit.conn.close()
         count += 1
     return count
 

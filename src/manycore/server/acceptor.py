@@ -32,6 +32,7 @@ from .protection.guard import Guard
 from .protection.shortage import SHORTAGES, Shortage
 from .siblings import Siblings
 from .statistics import Column, State
+from .visit import Visit
 
 log = logging.getLogger("manycore.server")
 
@@ -203,13 +204,14 @@ class Acceptor:
         self._shortage.is_over()
         if self._guard.gate.turn_away(conn, address):
             self._mode.release(place)
-        elif self._phase is _Phase.SERVING and self._siblings.offer(
-            self._mode.open + 1, conn, address
-        ):
+            return
+        visit = Visit(conn, address)
+        serving = self._phase is _Phase.SERVING
+        if serving and self._siblings.offer(self._mode.open + 1, visit):
             self._mode.release(place)
             conn.close()
         else:
-            self._mode.serve(place, self._guard.welcome(conn, address))
+            self._mode.serve(place, self._guard.welcome(visit))
 
     def _take_from(self, worker: int) -> None:
         """Takes what was handed on and is in a worker's inbox, as far as there is room."""
@@ -219,15 +221,15 @@ class Acceptor:
                 self._pause("no thread can be started")
                 return
             try:
-                handed = self._siblings.take(worker)
+                visit = self._siblings.take(worker)
             except OSError as error:
                 self._mode.release(place)
                 self._pause((error.strerror or str(error)).lower())
                 return
-            if handed is None:
+            if visit is None:
                 self._mode.release(place)
                 return
-            self._mode.serve(place, self._guard.welcome(handed.conn, handed.address))
+            self._mode.serve(place, self._guard.welcome(visit))
 
     def _pause(self, reason: str) -> None:
         self._resume = self._shortage.begin(reason, time.monotonic())

@@ -37,8 +37,8 @@ from .statistics import Column, serving, settle, use_row
 
 log = logging.getLogger("manycore.server")
 
-INBOXES: Final = 32  # at least: places that a running worker can hand connections to
-DESCRIPTORS: Final = 8  # of the supervisor's, a place: inboxes, reports, lifelines, clocks
+DESCRIPTORS: Final = 64  # of the supervisor itself
+DESCRIPTORS_A_PLACE: Final = 8  # two ends of its inbox, three for each of two workers
 
 
 class ServerCrew:
@@ -105,9 +105,8 @@ class ServerCrew:
         """Prepares a worker."""
         if not self._free:
             raise OSError(errno.EAGAIN, "too many workers are still draining")
-        # a worker knows the inboxes that are there when it begins, so there are some to spare
-        places = max(INBOXES, 2 * self._supervisor.workers, order.number)
-        descriptors.allow(DESCRIPTORS * places)
+        places = max(self._supervisor.workers, order.number)
+        descriptors.allow(DESCRIPTORS + DESCRIPTORS_A_PLACE * places)
         self._inboxes.provide(places)
         row = self._rows[order.worker] = heapq.heappop(self._free)
         use_row(self._board, row)

@@ -5,8 +5,9 @@ worker, or the supervisor, can take it from there; so a worker that dies, or is 
 that it had not yet taken. No inbox has a name: the kernel frees them, and what is in them, with the
 last process.
 
-An inbox is a pair of sockets that the supervisor makes and every worker inherits. The kernel keeps
-the descriptor that is sent along, so the sender need not: taking it is the acknowledgment.
+An inbox is a pair of sockets that the supervisor makes. Workers inherit those of all places; of one
+that was added later they are told, through their own. The kernel keeps the descriptor that is sent
+along, so the sender need not: taking it is the acknowledgment.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import struct
 import termios
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from .visit import Visit
 
 log = logging.getLogger("manycore.server")
 
@@ -32,18 +35,9 @@ _HEAD: Final = struct.Struct("!4scH")  # the mark, the address's kind and length
 _MARK: Final = b"conn"
 _LONGEST: Final = MESSAGE_BYTES - _HEAD.size
 _INTERNET, _PATH, _ABSTRACT = b"i", b"p", b"a"
-
-
-class Handed(NamedTuple):
-    """A connection that was handed on.
-
-    Attributes:
-        conn: The connection.
-        address: Its peer's, as `accept` gave it.
-    """
-
-    conn: socket.socket
-    address: Any
+_NEWS: Final = struct.Struct("!4sH")  # another mark, the place of the new inbox
+_NEWS_MARK: Final = b"news"
+_MOST_DESCRIPTORS: Final = 2  # a new inbox's two ends
 
 
 def encode(address: Any) -> bytes:
@@ -92,23 +86,27 @@ def decode(message: bytes) -> Any:
 
 
 class Inboxes:
-    """The inboxes of all places. Made by the supervisor; a worker has those made before it."""
+    """The inboxes of all places, as one process knows them."""
 
     def __init__(self) -> None:
         self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
 
     def provide(self, places: int) -> None:
-        """Makes the inboxes of the places from 1 to this one that have none.
+        """Makes the inboxes of the places from 1 to this one that have none; the supervisor does.
 
         Raises:
             OSError: When there are no descriptors for them.
         """
-        for place in range(len(self._pairs) + 1, places + 1):
+        told = list(self._pairs)
+        for place in range(len(told) + 1, places + 1):
             pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             for sock in pair:
                 sock.setblocking(False)
             pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
             self._pairs[place] = pair
+            news = _NEWS.pack(_NEWS_MARK, place).ljust(MESSAGE_BYTES, b"\0")
+            for one in told:
+                self._send(one, news, *pair)
 
     def __contains__(self, place: int) -> bool:
         return place in self._pairs
@@ -123,15 +121,22 @@ class Inboxes:
         fcntl.ioctl(self._pairs[place][1], termios.FIONREAD, size)
         return size[0] // MESSAGE_BYTES
 
-    def put(self, place: int, conn: socket.socket, address: Any) -> bool:
+    def put(self, place: int, visit: Visit) -> bool:
         """Hands a connection on; the caller still has its own descriptor. False if it could not."""
         try:
-            socket.send_fds(self._pairs[place][0], [encode(address)], [conn.fileno()])
-        except (OSError, ValueError):  # the inbox is full, or too much is on its way (ETOOMANYREFS)
+            return self._send(place, encode(visit.address), visit.conn)
+        except ValueError:
+            return False
+
+    def _send(self, place: int, message: bytes, *socks: socket.socket) -> bool:
+        try:
+            fds = [sock.fileno() for sock in socks]
+            socket.send_fds(self._pairs[place][0], [message], fds)
+        except OSError:  # the inbox is full, or too much is on its way (ETOOMANYREFS)
             return False
         return True
 
-    def take(self, place: int) -> Handed | None:
+    def take(self, place: int) -> Visit | None:
         """Takes the oldest connection out of an inbox; None when it is empty.
 
         Raises:
@@ -143,12 +148,22 @@ class Inboxes:
             os.close(os.dup(inbox.fileno()))
             try:
                 message, fds, _, _ = socket.recv_fds(
-                    inbox, MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+                    inbox, MESSAGE_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return None
-            if (handed := _unpack(message, fds)) is not None:
-                return handed
+            if message.startswith(_NEWS_MARK):
+                self._learn(message, fds)
+            elif (visit := _unpack(message, fds)) is not None:
+                return visit
+
+    def _learn(self, message: bytes, fds: list[int]) -> None:
+        """Takes in that there is another inbox, unless it is known."""
+        place = _NEWS.unpack_from(message)[1] if len(message) == MESSAGE_BYTES else 0
+        if not place or place in self._pairs or len(fds) != _MOST_DESCRIPTORS:
+            _close(fds)
+            return
+        self._pairs[place] = socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1])
 
     def forward(self, loads: Mapping[int, int]) -> int:
         """Moves what is in the inboxes of places where nobody serves to who has the fewest.
@@ -163,10 +178,10 @@ class Inboxes:
         moved = 0
         for place in self._pairs.keys() - heirs.keys():
             with suppress(OSError):  # no descriptor: what is left waits for the next worker there
-                while heirs and (handed := self.take(place)) is not None:
+                while heirs and (visit := self.take(place)) is not None:
                     heir = min(heirs, key=lambda one: (heirs[one], one))
-                    with handed.conn:
-                        moved += self.put(heir, *handed)
+                    with visit.conn:
+                        moved += self.put(heir, visit)
                     heirs[heir] += 1
         return moved
 
@@ -178,15 +193,19 @@ class Inboxes:
         self._pairs.clear()
 
 
-def _unpack(message: bytes, fds: list[int]) -> Handed | None:
-    """Makes a connection of a message; None, and a line in the log, when it is none."""
+def _unpack(message: bytes, fds: list[int]) -> Visit | None:
+    """Makes a visit of a message; None, and a line in the log, when it is none."""
     try:
         if len(fds) != 1:
             raise ValueError(f"{len(fds)} descriptors came with it, not 1")
         address = decode(message)
-        return Handed(socket.socket(fileno=fds[0]), address)
+        return Visit(socket.socket(fileno=fds[0]), address)
     except (ValueError, OSError) as error:  # nothing of ours sends such a thing
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
         log.error("dropped what is no connection that was handed on: %s", error)  # noqa: TRY400
         return None
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

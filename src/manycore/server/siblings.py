@@ -6,15 +6,15 @@ does not move at all it is taken back, and that one is handed no more until it m
 
 from __future__ import annotations
 
-import socket
 import time
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from manycore.base.board import Board
 
 from . import balance
-from .handover import Handed, Inboxes
+from .handover import Inboxes
 from .statistics import serving
+from .visit import Visit
 
 RESCUE_AFTER: Final = 0.5  # seconds: a worker that is only busy has taken something by then
 
@@ -46,7 +46,7 @@ class Siblings:
         """The descriptor that is readable while something is in this worker's inbox."""
         return self._inboxes.fileno(self.place)
 
-    def take(self, place: int) -> Handed | None:
+    def take(self, place: int) -> Visit | None:
         """Takes a connection out of an inbox, this worker's or an `overdue` one; None: it is empty.
 
         Raises:
@@ -54,13 +54,12 @@ class Siblings:
         """
         return self._inboxes.take(place)
 
-    def offer(self, mine: int, conn: socket.socket, address: Any) -> bool:
+    def offer(self, mine: int, visit: Visit) -> bool:
         """Hands a connection on if a sibling is to have it.
 
         Args:
             mine: How many connections this worker has, this one included.
-            conn: The connection; still to be closed here.
-            address: Its peer's.
+            visit: The connection; still to be closed here.
 
         Returns:
             Whether it was handed on.
@@ -73,7 +72,7 @@ class Siblings:
         for place in loads:  # what is on its way to them counts too
             loads[place] += self._inboxes.queued(place)
         chosen = balance.recipient(mine, loads, self._limit)
-        if chosen is None or not self._inboxes.put(chosen, conn, address):
+        if chosen is None or not self._inboxes.put(chosen, visit):
             return False
         if chosen not in self._given:
             self._given[chosen] = _Given(accepted[chosen], time.monotonic() + RESCUE_AFTER)

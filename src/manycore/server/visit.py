@@ -23,33 +23,33 @@ class Visit:
     Args:
         conn: Its connection, as it was accepted.
         address: Its peer's address.
-        host: Who counts it; None: nobody does.
 
     Attributes:
         conn: Its connection now: a mode may make another object of it.
         address: The client's address; another one once a proxy has named the client.
         began: When, by the monotonic clock.
         over: Whether it has ended.
+        host: Who counts it; None: nobody does.
         counted: The address that it counts for, if it does.
     """
 
-    __slots__ = ("_host", "address", "began", "conn", "counted", "over")
+    __slots__ = ("address", "began", "conn", "counted", "host", "over")
 
-    def __init__(self, conn: socket.socket, address: Any, host: Host | None = None) -> None:
+    def __init__(self, conn: socket.socket, address: Any) -> None:
         self.conn = conn
         self.address = address
         self.began = time.monotonic()
         self.over = False
         self.counted: Any = None
-        self._host = host
+        self.host: Host | None = None
 
     def end(self) -> None:
         """Tells that it is over."""
         self.over = True
-        if self._host is not None:
-            self._host.over(self)
+        if self.host is not None:
+            self.host.over(self)
 
     def name(self, client: Any) -> bool:
         """Tells the client's address, which a proxy named; False: it may not stay."""
         self.address = client
-        return self._host is None or self._host.named(self)
+        return self.host is None or self.host.named(self)

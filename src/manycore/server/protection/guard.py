@@ -13,7 +13,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from manycore.base.memory import resident_bytes
 from manycore.base.traffic import traffic, unread
@@ -85,14 +84,14 @@ class Guard:
         most = self.gate.most
         return self._mode.limit if most is None else min(most, self._mode.limit)
 
-    def welcome(self, conn: socket.socket, address: Any) -> Visit:
+    def welcome(self, visit: Visit) -> Visit:
         """Takes note of a connection that is about to be served."""
-        visit = Visit(conn, address, self)
+        visit.host = self
         if self._counts is not None and not self._proxied:
-            self._counts.enter(address)
-            visit.counted = address
+            self._counts.enter(visit.address)
+            visit.counted = visit.address
         self._forget_ended()
-        if self._first_look is not None and conn.family != socket.AF_UNIX:
+        if self._first_look is not None and visit.conn.family != socket.AF_UNIX:
             self._wheel.add(visit, visit.began + self._first_look)
         self._served += 1
         self._look_at_age(visit.began)

@@ -39,6 +39,7 @@ def nothing_is_left(
     scratch = tmp_path_factory.mktemp("scratch")
     monkeypatch.setenv(MARK, mark)
     monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("PYTHON_COLORS", "0")  # tracebacks at a terminal, from 3.13 on
     # where control sockets are; what a killed server leaves there, the next one removes
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     threads, descriptors, here = set(threading.enumerate()), _descriptors(), set(os.listdir())

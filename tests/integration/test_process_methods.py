@@ -19,7 +19,7 @@ import manycore
 from manycore import BootError, Process, SendError
 from manycore.base import template
 from manycore.base.channel import Channel, close_all
-from process_programs import PATIENCE, run
+from process_programs import PATIENCE, eventually, run
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +188,9 @@ class TestAnywhere:
         for thread in threads:
             thread.start()
         for number in range(8):
-            time.sleep(0.1 + number / 97)  # chance decides what the kill meets
+            before = len(given)  # one that is killed while it boots, each time, is another story
+            eventually(lambda: wrong or len(given) > before)  # noqa: B023  # called here
+            time.sleep(number / 97)  # chance decides what the kill meets
             os.kill(template.current().pid, signal.SIGKILL)
         over.set()
         for thread in threads:

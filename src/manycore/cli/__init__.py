@@ -21,6 +21,7 @@ _HOMES: Final = {
     "reload": ".control",
     "scale": ".control",
     "stop": ".control",
+    "dump": ".dump",
     "ps": ".ps",
     "state": ".state",
     "version": ".version",

@@ -23,9 +23,11 @@ from typing import Final
 from manycore.base import logs
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
+from manycore.base.stackfile import ASK
 
 from .modes.mode import Mode
 from .statistics import Column, State
+from .visit import Visit
 
 log = logging.getLogger("manycore.server")
 
@@ -66,6 +68,7 @@ class Acceptor:
         row: The worker's row on the board.
         inbox: Signals: TERM drains, QUIT ends.
         let_go: Called once, when it takes no more connections.
+        show_stacks: Called when the supervisor asks where every thread is.
     """
 
     def __init__(
@@ -78,12 +81,14 @@ class Acceptor:
         row: memoryview,
         inbox: Inbox,
         let_go: Callable[[], None],
+        show_stacks: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
         self._graceful_timeout = graceful_timeout
         self._row = row
         self._inbox = inbox
         self._let_go = let_go
+        self._show_stacks = show_stacks
         self._phase = _Phase.SERVING
         self._deadline: float | None = None  # of draining, or of ending
         self._resume: float | None = None  # when a pause is over
@@ -164,7 +169,7 @@ class Acceptor:
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        self._mode.serve(place, conn, address)
+        self._mode.serve(place, Visit(conn, address))
         if self._mode.full:
             self._watch(wanted=False)
         elif self._watching:
@@ -189,6 +194,8 @@ class Acceptor:
                 self._end()
             elif signum == signal.SIGUSR1:
                 logs.reopen()
+            elif signum == ASK:
+                self._show_stacks()
 
     def _drain(self) -> None:
         self._watch(wanted=False)

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from manycore.base import signals
+from manycore.base import signals, stackfile
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
 from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
-from manycore.supervise.report import LetGoReport, ReadyReport
+from manycore.supervise.report import LetGoReport, ReadyReport, StacksReport
 
 from . import modes
 from .acceptor import Acceptor
@@ -93,7 +93,12 @@ def live(
         problem = f"{type(error).__name__}: {error}"
         tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
         return ExitCode.BOOT_FAILED
-    with signals.captured(*_STOPS, *_unclaimed_signals()) as inbox:
+
+    def show_stacks() -> None:
+        stackfile.answer()
+        tell(StacksReport())
+
+    with signals.captured(*_STOPS, *_unclaimed_signals(), stackfile.ASK) as inbox:
         acceptor = Acceptor(
             listeners,
             mode,
@@ -102,6 +107,7 @@ def live(
             row=row,
             inbox=inbox,
             let_go=partial(tell, LetGoReport()),
+            show_stacks=show_stacks,
         )
         row[Column.SINCE], row[Column.STATE] = time.monotonic_ns(), State.READY
         tell(ReadyReport())

@@ -27,9 +27,18 @@ class LetGoReport:
     """The process takes no more work."""
 
 
-Report: TypeAlias = ReadyReport | LetGoReport | Failure
+@dataclass(frozen=True, slots=True)
+class StacksReport:
+    """The process has written where its threads are."""
 
-_NEWS: dict[str, Report] = {"ready": ReadyReport(), "let go": LetGoReport()}
+
+Report: TypeAlias = ReadyReport | LetGoReport | StacksReport | Failure
+
+_NEWS: dict[str, Report] = {
+    "ready": ReadyReport(),
+    "let go": LetGoReport(),
+    "stacks": StacksReport(),
+}
 
 
 def encode(report: Report) -> bytes:

@@ -232,6 +232,8 @@ class Worker:
         self, first: int, count: int, function: Any, items: Iterable[Any], *, star: bool
     ) -> None:
         """Does tasks that have no time limit."""
+        if self._was_recalled(first):
+            return
         self._open(first, count)
         clock = time.perf_counter
         began = clock()
@@ -271,6 +273,8 @@ class Worker:
 
     def _do_slowly(self, first: int, count: int, calls: Iterable[Any]) -> None:
         """Does tasks of which each may be another function, or have a time limit."""
+        if self._was_recalled(first) or not count:
+            return
         cells = self._cells
         began = time.perf_counter()
         number = first
@@ -305,6 +309,15 @@ class Worker:
         self._cells[slate.END] = end
         self._cells[slate.DONE] = end
         self._measured = end - first, seconds
+
+    def _was_recalled(self, first: int) -> bool:
+        """Whether nothing of a message may be begun; then no count moves.
+
+        If the count of what is done moved on to this message, all that was recalled before it would
+        seem to be done.
+        """
+        self._measured = 0, 0.0
+        return bool(self._cells[slate.RECALLED] > first)
 
     def _is_recalled(self, number: int) -> bool:
         """Whether a task must not be begun; then it says so."""

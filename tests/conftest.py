@@ -6,6 +6,7 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from eventually import eventually
 
 settings.register_profile("manycore", database=None, deadline=None)
 settings.load_profile("manycore")
+
+# a shell's background job ignores it, and so would every program that a test interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: they fail, or end the process, when they are imported
 collect_ignore = ["targets"]
@@ -35,6 +39,7 @@ def nothing_is_left(
     scratch = tmp_path_factory.mktemp("scratch")
     monkeypatch.setenv(MARK, mark)
     monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("PYTHON_COLORS", "0")  # tracebacks at a terminal, from 3.13 on
     # where control sockets are; what a killed server leaves there, the next one removes
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     threads, descriptors, here = set(threading.enumerate()), _descriptors(), set(os.listdir())

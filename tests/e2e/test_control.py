@@ -245,6 +245,69 @@ def test_a_killed_worker_during_reloads_breaks_only_its_own(log: Path) -> None:
         eventually(lambda: len(served.workers()) == 2, within=5)
 
 
+# Dump.
+
+
+def test_dump_shows_where_threads_are(log: Path) -> None:
+    """Those at the same place are shown once, the handler's own line among them."""
+    with serve("echo.py:handle", "-w", "1", log=log) as served:
+        with served.connect() as one, served.connect() as two:
+            for client in (one, two):
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+            (worker,) = ask("dump")["workers"]
+            assert (worker["pid"], worker["note"]) == (served.workers()[0], "")
+            serving = [s for s in worker["stacks"] if s["frames"][-1]["function"] == "handle"]
+            assert sum(stack["count"] for stack in serving) == 2
+            assert serving[0]["frames"][-1]["file"].endswith("echo.py")
+            text = run("dump").stdout
+            assert "thread MainThread" in text
+            assert "while data := conn.recv(1000):" in text
+
+
+@pytest.mark.parametrize(
+    ("target", "mode", "kind"),
+    [("modes.py:echo", "asyncio", "task"), ("modes.py:blocking", "greenlets", "greenlet")],
+)
+def test_dump_shows_what_waits_and_is_no_thread(
+    log: Path, target: str, mode: str, kind: str
+) -> None:
+    """Tasks with all that they await, and greenlets."""
+    with serve(target, "-w", "1", "--mode", mode, log=log) as served:
+        with served.connect() as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            (worker,) = ask("dump")["workers"]
+            (stack,) = [stack for stack in worker["stacks"] if stack["kind"] == kind]
+            assert target.partition(":")[2] in [f["function"] for f in stack["frames"]]
+            assert len(stack["frames"]) > 2
+
+
+def test_dump_shows_a_worker_that_is_stuck_in_c_code(log: Path) -> None:
+    """One that holds the interpreter's lock is looked at, one that is stopped is named."""
+    with serve("echo.py:starts_a_program", "-w", "2", log=log) as served:
+        with served.connect() as client:
+            stuck = int(client.recv(16)[:8])
+            client.sendall(b"x")
+            (other,) = set(served.workers()) - {stuck}
+            os.kill(other, signal.SIGSTOP)
+            workers = {worker["pid"]: worker for worker in ask("dump")["workers"]}
+            os.kill(other, signal.SIGCONT)
+        assert "holds the interpreter's lock" in workers[stuck]["note"]
+        places = [f["function"] for s in workers[stuck]["stacks"] for f in s["frames"]]
+        assert "starts_a_program" in places
+        assert workers[other]["note"] == "it does not answer: the process is stopped"
+        assert workers[other]["stacks"] == []
+
+
+def test_dump_shows_what_a_worker_imports(log: Path) -> None:
+    """One that boots for ever says where."""
+    with serve("slow.py:handle", "-w", "1", log=log, ready=False) as served:
+        eventually(lambda: "slow.py" in run("dump").stdout, within=10)
+        served.send(signal.SIGINT)
+        served.wait()
+
+
 # Scale.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import manycore
-from manycore import Process, SendError
+from manycore import BootError, Process, SendError
 from manycore.base import template
-from process_programs import PATIENCE, run
+from manycore.base.channel import Channel, close_all
+from process_programs import PATIENCE, eventually, run
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +169,68 @@ class TestAnywhere:
         parent, its_template = forked.result()
         assert parent == its_template != template.current().pid
         forked.join()
+
+    def test_a_template_that_is_killed_takes_no_start_along(self) -> None:
+        """Whatever moment the template is killed at, every start gives a process that works."""
+        over, wrong, given = threading.Event(), list[object](), list[int]()
+
+        def start_some() -> None:
+            while not over.is_set():
+                process = Process(target=pow, args=(2, 10))
+                try:
+                    process.start()
+                    given.append(process.result(PATIENCE))
+                    process.join(PATIENCE)
+                except BaseException as error:
+                    wrong.append(error)
+
+        threads = [threading.Thread(target=start_some) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in range(8):
+            before = len(given)  # one that is killed while it boots, each time, is another story
+            eventually(lambda: wrong or len(given) > before)  # noqa: B023  # called here
+            time.sleep(number / 97)  # chance decides what the kill meets
+            os.kill(template.current().pid, signal.SIGKILL)
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert given
+        assert set(given) == {1024}
+
+    @pytest.mark.parametrize("method", ["template", "spawn"])
+    def test_a_copy_that_another_thread_forks_keeps_nobody_waiting(
+        self, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        """Whoever was to make a process dies while a copy of the program holds its channel too."""
+        real, held = Channel.pair, list[int]()
+
+        def held_by_a_copy_too() -> tuple[Channel, Channel]:
+            ours, theirs = real()
+            held.append(os.dup(theirs.fileno()))
+            return ours, theirs
+
+        def kill(pid: int) -> None:
+            os.kill(pid, signal.SIGKILL)
+
+        monkeypatch.setattr(Channel, "pair", held_by_a_copy_too)
+        process = Process(target=int, start_method=method)
+        if method == "template":
+            victim = template.current().pid
+            os.kill(victim, signal.SIGSTOP)
+            killing = threading.Timer(0.2, kill, [victim])
+            killing.start()
+            process.start()
+            assert process.result(PATIENCE) == 0
+            assert template.current().pid != victim
+            process.join()
+            killing.join()
+        else:
+            monkeypatch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(BootError, match="a fresh interpreter exited 1"):
+                process.start()
+        close_all(held)
 
     def test_a_forked_copy_may_exit_as_it_likes(self) -> None:
         """A copy that ends as programs do neither waits for the processes nor ends them."""

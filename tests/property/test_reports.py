@@ -14,6 +14,7 @@ from manycore.supervise.report import (
     LetGoReport,
     ReadyReport,
     Report,
+    StacksReport,
     decode,
     encode,
 )
@@ -57,7 +58,7 @@ def test_any_failure_is_read_back_from_one_line(failure: Failure) -> None:
 @given(failure=failures, data=st.data())
 def test_a_torn_line_is_no_report(failure: Failure, data: st.DataObject) -> None:
     """Wherever the writer died, half a report is none."""
-    reports: list[Report] = [failure, ReadyReport(), LetGoReport()]
+    reports: list[Report] = [failure, ReadyReport(), LetGoReport(), StacksReport()]
     line = encode(data.draw(st.sampled_from(reports)))
     assert decode(line[: data.draw(st.integers(0, len(line) - 2))]) is None
 
@@ -67,7 +68,7 @@ def test_a_torn_line_is_no_report(failure: Failure, data: st.DataObject) -> None
 def test_no_bytes_are_an_error(line: bytes) -> None:
     """Bytes of whatever kind give a report or None."""
     report = decode(line)
-    assert report is None or isinstance(report, ReadyReport | LetGoReport | Failure)
+    assert report is None or isinstance(report, ReadyReport | LetGoReport | StacksReport | Failure)
 
 
 @pure

@@ -16,6 +16,14 @@ from typing import Final
 
 _PACKED: Final = struct.Struct(">IQI")
 SIZE: Final = _PACKED.size  # bytes of an identity
+_STATES: Final = {  # man 5 proc_pid_stat
+    b"R": "running",
+    b"S": "sleeping",
+    b"D": "held by the kernel",
+    b"T": "stopped",
+    b"t": "held by a debugger",
+    b"Z": "ended",
+}
 _START_TIME: Final = 19  # the field's place behind the command's name, man 5 proc_pid_stat
 NOBODY: Final = bytes(SIZE)
 
@@ -78,6 +86,18 @@ def is_stopped(identity: bytes) -> bool:
     with suppress(OSError), open(f"/proc/{pid_of(identity)}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()[0] in b"Tt"
     return False
+
+
+def state(pid: int) -> str:
+    """Says in a word what a process does, as the kernel sees it.
+
+    Example:
+        >>> state(os.getpid())
+        'running'
+    """
+    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return _STATES.get(file.read().rpartition(b")")[2].split()[0], "unknown")
+    return "gone"
 
 
 def start_time(pid: int) -> int | None:

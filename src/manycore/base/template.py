@@ -16,10 +16,10 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import util
@@ -31,13 +31,13 @@ from .birth import REFUSED, Birth, Role, read_number
 from .channel import INLINE_BYTES, Channel, Message, close_all
 from .child import ChildHandle
 from .failures import Failure
-from .interpreter import command
+from .interpreter import Interpreter
 from .lifetime import exit_in_words
 from .segments import anonymous_file
 from .surroundings import gather
 
 STOP_PATIENCE = 2.0  # seconds: a template whose last child has ended needs some milliseconds
-_ATTEMPTS = 3  # a template may die before it reads a request; one that never lives is an error
+_ATTEMPTS = 5  # a template may die before it reads a request; one that never lives is an error
 
 #: a Ctrl-C must not meet the template before it knows what to do with it
 _UNWELCOME = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP)
@@ -52,22 +52,19 @@ class TemplateHandle:
 
     def __init__(self, modules: tuple[str, ...] = ()) -> None:
         ours, theirs = Channel.pair()
-        arguments = command("manycore.base.template_child", theirs.fileno(), os.getpid())
-        arguments.insert(1, "-P")  # a file in the working directory must not pass for a module
         with theirs:
             try:
                 with signals.blocked(_UNWELCOME):
-                    self._process = subprocess.Popen(
-                        arguments,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,  # children get the program's own
-                        pass_fds=(theirs.fileno(),),
+                    # silent: children get the program's own standard output
+                    self._interpreter = Interpreter(
+                        "manycore.base.template_child", theirs.fileno(), os.getpid(), silent=True
                     )
             except BaseException:
                 ours.close()
                 raise
         self._requests = ours
-        self.pid = self._process.pid
+        weakref.finalize(self, ours.close).atexit = False
+        self.pid = self._interpreter.pid
         if modules:
             self.preload(modules)
 
@@ -79,6 +76,14 @@ class TemplateHandle:
         """
         self._requests.send(pickle.dumps(what, pickle.HIGHEST_PROTOCOL), fds)
 
+    def answer(self, channel: Channel) -> Message:
+        """Waits for the answer to a request.
+
+        Raises:
+            EOFError: When the template died before it gave one.
+        """
+        return self._interpreter.first_message(channel)
+
     def preload(self, modules: tuple[str, ...]) -> None:
         """Imports modules in the template; raises what the import raised."""
         path = [os.path.abspath(entry) for entry in sys.path]  # its directory may not be ours
@@ -86,7 +91,8 @@ class TemplateHandle:
         with ours:
             with theirs:
                 self.request((modules, path), [theirs.fileno()])
-            failure, threads = pickle.loads(ours.receive().data)  # noqa: S301  # our template's
+            answer = self.answer(ours)
+            failure, threads = pickle.loads(answer.data)  # noqa: S301  # our template's
         if isinstance(failure, Failure):
             raise failure.rebuild()
         if threads:
@@ -99,24 +105,19 @@ class TemplateHandle:
 
     def how_it_ended(self) -> str:
         """Says in words how the template ended."""
-        try:
-            return exit_in_words(self._process.wait(STOP_PATIENCE))
-        except subprocess.TimeoutExpired:
-            return "does not answer"
+        code = self._interpreter.wait(STOP_PATIENCE)
+        return "does not answer" if code is None else exit_in_words(code)
 
     def stop(self) -> None:
         """Ends the template as soon as its last child has ended, or kills it."""
-        self._requests.close()
-        try:
-            self._process.wait(STOP_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._requests.end()
+        if self._interpreter.wait(STOP_PATIENCE) is None:
+            self._interpreter.kill()
 
     def abandon(self) -> None:
         """To be called in a forked copy of the program, whose child the template is not."""
         self._requests.close()
-        self._process.returncode = 0  # or it would be waited for
+        self._interpreter.forget()
 
 
 _lock = threading.Lock()
@@ -206,8 +207,8 @@ def fork(
             child = None
         if child is not None:
             return child
+        ended = template.how_it_ended()
         if _forget(template) is not None:
-            ended = template.how_it_ended()
             template.stop()
     raise BootError(f"the template process {ended}")
 
@@ -239,7 +240,7 @@ def _fork_from(
         theirs.close()  # now the template's death is the end of the channel
         close_all(temporary)
         temporary.clear()
-        message = ours.receive()
+        message = template.answer(ours)
     except EOFError:
         message = None
     except BaseException:

@@ -17,10 +17,12 @@ from manycore.settings import variable
 _HOMES: Final = {
     "serve": ".serve",
     "check": ".check",
+    "map": ".map",
     "status": ".control",
     "reload": ".control",
     "scale": ".control",
     "stop": ".control",
+    "dump": ".dump",
     "ps": ".ps",
     "state": ".state",
     "version": ".version",

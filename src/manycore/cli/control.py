@@ -26,11 +26,13 @@ def server_options(command: F) -> F:
     return command
 
 
-def _connect(name: str | None, path: str | None) -> ControlClient:
+def connect(name: str | None, path: str | None) -> ControlClient:
+    """Connects to the server that the options name."""
     return ControlClient(places.find(name, path))
 
 
-def _print(answer: Any, text: str, *, as_json: bool) -> None:
+def print_answer(answer: Any, text: str, *, as_json: bool) -> None:
+    """Prints an answer, as text or as JSON."""
     click.echo(json.dumps(answer) if as_json else text)
 
 
@@ -38,9 +40,9 @@ def _print(answer: Any, text: str, *, as_json: bool) -> None:
 @server_options
 def status(name: str | None, path: str | None, *, as_json: bool) -> None:
     """Shows a server and its workers: who they are, and what they did."""
-    with _connect(name, path) as server:
+    with connect(name, path) as server:
         answer = server.ask("status")
-    _print(answer, _describe(answer), as_json=as_json)
+    print_answer(answer, _describe(answer), as_json=as_json)
 
 
 def _describe(answer: dict[str, Any]) -> str:
@@ -73,7 +75,7 @@ def reload(
     A new worker is ready before an old one stops accepting. If a new one cannot boot, the old ones
     go on: with --wait its traceback is shown, and the exit code is 1.
     """
-    with _connect(name, path) as server:
+    with connect(name, path) as server:
         try:
             patience = timeout if wait else 10.0
             answer = server.ask("reload", wait=wait, timeout=patience)
@@ -82,7 +84,7 @@ def reload(
                 click.echo(error.details.rstrip(), err=True)
             raise
     text = f"{'reloaded' if wait else 'reloading'}: generation {answer['generation']}"
-    _print(answer, text, as_json=as_json)
+    print_answer(answer, text, as_json=as_json)
     return ExitCode.OK
 
 
@@ -94,9 +96,9 @@ def scale(workers: str, name: str | None, path: str | None, *, as_json: bool) ->
 
     Those that are too many finish what they have open.
     """
-    with _connect(name, path) as server:
+    with connect(name, path) as server:
         answer = server.ask("scale", workers=workers)
-    _print(answer, f"{answer['workers']} workers", as_json=as_json)
+    print_answer(answer, f"{answer['workers']} workers", as_json=as_json)
 
 
 @click.command()
@@ -114,8 +116,8 @@ def stop(
     as_json: bool,
 ) -> None:
     """Stops a server: what is queued is served, and open connections may finish."""
-    with _connect(name, path) as server:
+    with connect(name, path) as server:
         answer = server.ask("stop", quick=quick)
         if wait:
             server.wait_for_end(timeout)
-    _print(answer, "stopped" if wait else "stopping", as_json=as_json)
+    print_answer(answer, "stopped" if wait else "stopping", as_json=as_json)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.settings import MOST_WORKERS
+from manycore.supervise.asking import WorkerStacks
 from manycore.supervise.events import Failure, ReloadAsked, StopAsked, Urgency
 from manycore.supervise.supervisor import Supervisor
 from manycore.watch.control import Reply
@@ -51,6 +52,7 @@ class ServerControl:
             "reload": self._reload,
             "scale": self._scale,
             "stop": self._stop,
+            "dump": self._dump,
         }
 
     def handle(self, request: Request, reply: Reply) -> None:
@@ -129,3 +131,9 @@ class ServerControl:
         urgency = Urgency.QUICK if arguments.get("quick") else Urgency.GRACEFUL
         self._supervisor.ask(StopAsked(urgency))
         reply(Answer({"stopping": urgency.name.lower()}))
+
+    def _dump(self, _arguments: dict[str, Any], reply: Reply) -> None:
+        def answer(found: list[WorkerStacks]) -> None:
+            reply(Answer({"workers": [asdict(one) for one in found]}))
+
+        self._supervisor.ask_for_stacks(answer)

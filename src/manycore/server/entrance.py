@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from manycore.settings import ServeSettings
 
 from . import proxy
+from .visit import Visit
 
 if TYPE_CHECKING:
     import ssl
@@ -107,40 +108,36 @@ class Entrance:
 
     def pass_blocking(
         self,
-        conn: socket.socket,
-        address: Any,
+        visit: Visit,
         secure: Callable[[socket.socket, ssl.SSLContext, float], socket.socket],
-        became: Callable[[socket.socket], None],
-    ) -> tuple[socket.socket, Any] | None:
+    ) -> bool:
         """Lets a connection in whose methods wait.
 
         Args:
-            conn: The connection; closed here when it does not get in.
-            address: Its peer's.
+            visit: The connection, closed here when it does not get in; it becomes the one that its
+                handler gets, and its address the client's.
             secure: Makes a TLS connection of one, by a deadline.
-            became: Told of the connection that takes the place of the first.
 
         Returns:
-            The connection and the client's address; None: it was turned away.
+            Whether it got in.
         """
         deadline = time.monotonic() + self._timeout
-        peer = address
+        peer = visit.address
         try:
             if self._proxied:
-                address = self.read_header(conn, address, deadline)
+                admit(visit, self.read_header(visit.conn, peer, deadline))
             context = self.context()
             if context is not None:
-                conn = secure(conn, context, deadline)
-                became(conn)
-                conn.settimeout(left_until(deadline))
-                conn.do_handshake()  # type: ignore[attr-defined]  # it is a TLS connection
-            conn.settimeout(None)
+                visit.conn = secure(visit.conn, context, deadline)
+                visit.conn.settimeout(left_until(deadline))
+                visit.conn.do_handshake()  # type: ignore[attr-defined]  # it is a TLS connection
+            visit.conn.settimeout(None)
         except (OSError, TurnedAway, ValueError) as error:
             turn_away(peer, error)
             with suppress(OSError):
-                conn.close()
-            return None
-        return conn, address
+                visit.conn.close()
+            return False
+        return True
 
 
 def check_entrance(settings: ServeSettings) -> None:
@@ -182,6 +179,16 @@ class _Taking:
         except proxy.ProxyError as error:
             raise TurnedAway(f"bad PROXY header: {error}") from None
         return True
+
+
+def admit(visit: Visit, client: Any) -> None:
+    """Takes note of the client that a proxy named.
+
+    Raises:
+        TurnedAway: When that one has all the connections that it may have.
+    """
+    if not visit.name(client):
+        raise TurnedAway("its address has all the connections that it may have")
 
 
 def is_trusted(address: Any, networks: tuple[Any, ...]) -> bool:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NoReturn, TypeAlias
 
-from manycore.base import lifetime, signals
+from manycore.base import lifetime, signals, stackfile, stacks
+from manycore.base.stackfile import StackFile
 from manycore.base.streams import let_go_of_stdin
 from manycore.errors import ExitCode
 
@@ -30,6 +31,7 @@ Life: TypeAlias = Callable[[Tell], int]
 _SIGNALS = {
     Urgency.GRACEFUL: signal.SIGTERM,
     Urgency.QUICK: signal.SIGQUIT,
+    Urgency.ABORT: signal.SIGABRT,
     Urgency.NOW: signal.SIGKILL,
 }
 EXIT_PATIENCE = 5  # seconds for what the target registered with atexit; then SIGALRM ends it
@@ -44,12 +46,16 @@ class WorkerHandle:
         pid: Its process id, which is ours to use until `reap`.
         pidfd: Readable when the process has ended.
         report: The read end of the pipe that it reports through.
+        stack_file: Where it answers who asks for its stacks.
     """
 
-    def __init__(self, order: Spawn, pid: int, report: int, lifeline: int) -> None:
+    def __init__(
+        self, order: Spawn, pid: int, report: int, lifeline: int, stack_file: StackFile
+    ) -> None:
         self.order = order
         self.pid = pid
         self.report = report
+        self.stack_file = stack_file
         self._lifeline = lifeline  # closing it, by our death too, kills the worker
         self.was_ready = False
         self.failed = False  # it said why it cannot become ready
@@ -73,6 +79,7 @@ class WorkerHandle:
         """
         parent = os.getpid()
         pipes: list[int] = []
+        stack_file = StackFile()
         try:
             pipes.extend(os.pipe())
             pipes.extend(os.pipe())
@@ -82,12 +89,13 @@ class WorkerHandle:
             try:
                 pid = os.fork()
                 if pid == 0:
-                    _be_born(order, life, inbox, private, pipes, parent)
+                    _be_born(order, life, inbox, private, pipes, stack_file, parent)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
             for fd in pipes:
                 os.close(fd)
+            stack_file.close()
             raise
         report, child_report, child_lifeline, lifeline = pipes
         os.close(child_report)
@@ -95,16 +103,17 @@ class WorkerHandle:
         with suppress(OSError):  # the child does the same: whoever is first
             os.setpgid(pid, pid)
         try:
-            return cls(order, pid, report, lifeline)
+            return cls(order, pid, report, lifeline, stack_file)
         except OSError:  # no descriptor left for the pidfd
             os.close(report)
             os.close(lifeline)
+            stack_file.close()
             os.waitpid(pid, 0)
             raise
 
     def descriptors(self) -> list[int]:
         """What the parent holds of it, and no other child may."""
-        return [self.pidfd, self.report, self._lifeline]
+        return [self.pidfd, self.report, self._lifeline, self.stack_file.fd]
 
     def tell(self, urgency: Urgency) -> None:
         """Tells the worker to stop; at the last urgency, kills it and what it started."""
@@ -154,6 +163,7 @@ def _be_born(
     inbox: signals.Inbox,
     private: Iterable[int],
     pipes: list[int],
+    stack_file: StackFile,
     parent: int,
 ) -> NoReturn:
     """The child, from fork to exit. Nothing of it may reach the parent's code."""
@@ -162,6 +172,8 @@ def _be_born(
         parents_report, report, lifeline, parents_lifeline = pipes
         inbox.forget()
         lifetime.die_with_parent(parent, lifeline)
+        stacks.begin_here()
+        stackfile.arm(stack_file.fd)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for fd in (*private, parents_report, parents_lifeline):
             os.close(fd)

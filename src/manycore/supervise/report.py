@@ -27,9 +27,24 @@ class LetGoReport:
     """The process takes no more work."""
 
 
-Report: TypeAlias = ReadyReport | LetGoReport | Failure
+@dataclass(frozen=True, slots=True)
+class StacksReport:
+    """The process has written where its threads are."""
 
-_NEWS: dict[str, Report] = {"ready": ReadyReport(), "let go": LetGoReport()}
+
+@dataclass(frozen=True, slots=True)
+class SpentReport:
+    """The process has lived long enough: it goes on until its successor is ready."""
+
+
+Report: TypeAlias = ReadyReport | LetGoReport | StacksReport | SpentReport | Failure
+
+_NEWS: dict[str, Report] = {
+    "ready": ReadyReport(),
+    "let go": LetGoReport(),
+    "stacks": StacksReport(),
+    "spent": SpentReport(),
+}
 
 
 def encode(report: Report) -> bytes:

@@ -19,9 +19,10 @@ from manycore.base import signals, strangers
 from manycore.base.lifetime import exit_in_words
 
 from . import events
+from .asking import Asking, WorkerStacks
 from .events import Event, Failure, Policy, StopAsked, Urgency
 from .handle import Life, WorkerHandle
-from .report import LetGoReport, ReadyReport
+from .report import LetGoReport, ReadyReport, SpentReport, StacksReport
 from .rules import Rules
 from .timers import Timers
 
@@ -97,6 +98,7 @@ class Supervisor:
         self._owner = owner
         self._private = [*private, *([] if owner is None else [owner])]
         self._workers: dict[int, WorkerHandle] = {}
+        self._asking = Asking(self._workers, self._timers)
         self._pending: deque[Event] = deque()
         self._finish: events.Finish | None = None
 
@@ -136,7 +138,7 @@ class Supervisor:
             for action in self._rules.handle(self._pending.popleft(), time.monotonic()):
                 self._do(action)
 
-    def _do(self, action: events.Action) -> None:
+    def _do(self, action: events.Action) -> None:  # noqa: C901  # a table
         match action:
             case events.Spawn():
                 self._spawn(action)
@@ -149,6 +151,9 @@ class Supervisor:
                 self._crew.ready()
             case events.ReloadEnds(generation, failure):
                 self._crew.reload_ends(generation, failure)
+            case events.SuccessorFails(number, failure, seconds):
+                words = "worker %d goes on, its successor failed (next try in %.0f s): %s"
+                log.error(words, number, seconds, failure.problem)
             case events.StopBegins():
                 self._crew.stopping()
             case events.Abandon(name):
@@ -218,6 +223,21 @@ class Supervisor:
             if handle.was_ready:
                 handle.send_signal(signum)
 
+    def ask_for_stacks(self, done: Callable[[list[WorkerStacks]], None]) -> None:
+        """Finds where every thread of every worker is; calls back within seconds."""
+        found: list[WorkerStacks] = []
+        names = list(self._workers)
+
+        def take(stacks: WorkerStacks) -> None:
+            found.append(stacks)
+            if len(found) == len(names):
+                done(sorted(found, key=lambda one: (one.worker, one.generation)))
+
+        if not names:
+            done([])
+        for name in names:
+            self._asking.ask(name, take)
+
     def scale(self, workers: int) -> None:
         """Changes the number of workers."""
         self._wanted = workers
@@ -263,13 +283,18 @@ class Supervisor:
                     self._pending.append(events.Booted(worker))
                 case LetGoReport():
                     self._pending.append(events.LetGo(worker))
+                case SpentReport():
+                    self._pending.append(events.Spent(worker))
+                case StacksReport():
+                    self._asking.answered(worker)
 
     def _reap(self, handle: WorkerHandle) -> None:
         self._read_reports(handle)
         self.unwatch(handle.report)
         self.unwatch(handle.pidfd)
-        code = handle.reap()
         order = handle.order
+        self._asking.gone(order.worker)
+        code = handle.reap()
         del self._workers[order.worker]
         self._crew.gone(order)
         how = "ended" if code is None else exit_in_words(code)

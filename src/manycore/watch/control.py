@@ -135,10 +135,10 @@ class _Client:
     def _reply(self, answer: Answer) -> None:
         if self._fd < 0:
             return
-        self._unsent += encode_answer(answer)
         if len(self._unsent) > MOST_UNREAD:
             self.close()
             return
+        self._unsent += encode_answer(answer)
         self._send()
 
     def _send(self) -> None:

@@ -15,12 +15,16 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from manycore.server.entrance import Entrance, TurnedAway, turn_away
+from manycore.base import stacks
+from manycore.server.entrance import Entrance, TurnedAway, admit, turn_away
+from manycore.server.visit import Visit
 
 from .mode import Ledger, peer
 from .speaking import Connection, Speaker
+from .waiting import find_tasks
 
 log = logging.getLogger("manycore.server")
 
@@ -80,9 +84,9 @@ class LoopMode:
         self._new_loop = new_loop
         self._entrance = entrance
         self._ledger = Ledger(limit, row, freed)
-        self._arrivals: deque[tuple[socket.socket, Any]] = deque()
+        self._arrivals: deque[Visit] = deque()
         self._woken = False
-        self._connections: set[Connection] = set()
+        self._connections: dict[Visit, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = threading.Event()
         self._closing = False
@@ -123,13 +127,21 @@ class LoopMode:
     def release(self, place: bool) -> None:  # noqa: FBT001  # it stands for a place
         """Nothing was reserved but a number."""
 
-    def serve(self, place: bool, conn: socket.socket, address: Any) -> None:  # noqa: ARG002, FBT001
+    def serve(self, place: bool, visit: Visit) -> None:  # noqa: ARG002, FBT001
         """Hands a connection to the loop."""
         self._ledger.accepted()
-        self._arrivals.append((conn, address))
+        self._arrivals.append(visit)
         if not self._woken:
             self._woken = True
             self._loop.call_soon_threadsafe(self._take_arrivals)
+
+    def disconnect(self, visit: Visit) -> None:
+        """Drops a connection."""
+        self._loop.call_soon_threadsafe(self._disconnect, visit)
+
+    def visits(self) -> list[Visit]:
+        """Lists the connections that are being served."""
+        return list(self._connections)
 
     def wake_below(self, open_connections: int) -> None:
         """Asks for one call of `freed`, once fewer connections than this are open."""
@@ -156,6 +168,7 @@ class LoopMode:
         loop = self._loop = self._new_loop()
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(self._take_exception)
+        stacks.also(partial(find_tasks, loop))
         try:
             loop.run_until_complete(self._speaker.start(self._ledger.failed))
         except BaseException as error:
@@ -173,24 +186,25 @@ class LoopMode:
     def _take_arrivals(self) -> None:
         self._woken = False
         while self._arrivals:
-            connection = Connection(self._speaker, *self._arrivals.popleft(), self._gone)
-            self._connections.add(connection)
+            connection = Connection(self._speaker, self._arrivals.popleft(), self._gone)
+            self._connections[connection.visit] = connection
             task = self._loop.create_task(self._connect(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: Connection) -> None:
-        sock = LoopSocket(connection.conn, connection.socket_closed)
+        sock = LoopSocket(connection.visit.conn, connection.socket_closed)
+        connection.visit.conn = sock
         try:
             if self._entrance.is_open:
                 await self._loop.connect_accepted_socket(lambda: connection, sock)
             else:
                 await self._pass(connection, sock)
         except TurnedAway as error:
-            turn_away(connection.address, error)
+            turn_away(connection.visit.address, error)
             sock.close()
         except OSError as error:
-            log.info("client %s went away: %s", peer(connection.address), error)
+            log.info("client %s went away: %s", peer(connection.visit.address), error)
             sock.close()
         except BaseException:
             sock.close()
@@ -203,7 +217,9 @@ class LoopMode:
         try:
             if entrance.proxied:
                 async with asyncio.timeout_at(deadline):
-                    connection.client = await entrance.await_header(sock, connection.address)
+                    client = await entrance.await_header(sock, connection.visit.address)
+                admit(connection.visit, client)
+                connection.client = client
             left = max(0.001, deadline - self._loop.time())
             secured: dict[str, Any] = {"ssl": entrance.context(), "ssl_handshake_timeout": left}
             await self._loop.connect_accepted_socket(
@@ -213,11 +229,16 @@ class LoopMode:
             raise TurnedAway(str(error) or "timed out") from error
 
     def _gone(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection.visit, None)
         self._ledger.finished()
+        connection.visit.end()
+
+    def _disconnect(self, visit: Visit) -> None:
+        if (connection := self._connections.get(visit)) is not None:
+            connection.drop()
 
     def _end(self) -> None:
-        for connection in list(self._connections):
+        for connection in list(self._connections.values()):
             connection.end()
 
     def _stop(self) -> None:
@@ -228,7 +249,7 @@ class LoopMode:
         """Logs what a protocol, a callback or a forgotten task raised; ends the connection."""
         error = context.get("exception")
         transport = context.get("transport")
-        connection = next((c for c in self._connections if c.transport is transport), None)
+        connection = next((c for c in self._connections.values() if c.transport is transport), None)
         if transport is None or connection is None or error is None:
             loop.default_exception_handler(context)
             return

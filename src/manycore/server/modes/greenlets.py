@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from manycore.errors import MissingExtra
 from manycore.server.entrance import Entrance
 from manycore.server.handlers import Handler
+from manycore.server.visit import Visit
 
 from .mode import Ledger, handle
 
@@ -52,7 +53,7 @@ class GreenletMode:
         self._handler = handler
         self._ledger = Ledger(limit, row, freed)
         self._entrance = None if entrance.is_open else entrance
-        self._connections: set[socket.socket] = set()
+        self._visits: set[Visit] = set()
         self._hub = Hub(slow)
         self._thread = threading.Thread(target=self._hub.run, name="greenlets", daemon=True)
 
@@ -82,10 +83,18 @@ class GreenletMode:
     def release(self, place: bool) -> None:  # noqa: FBT001  # it stands for a place
         """Nothing was reserved but a number."""
 
-    def serve(self, place: bool, conn: socket.socket, address: Any) -> None:  # noqa: ARG002, FBT001
+    def serve(self, place: bool, visit: Visit) -> None:  # noqa: ARG002, FBT001
         """Hands a connection to the hub."""
         self._ledger.accepted()
-        self._hub.call(self._hub.spawn, self._serve, conn, address)
+        self._hub.call(self._hub.spawn, self._serve, visit)
+
+    def disconnect(self, visit: Visit) -> None:
+        """Shuts a connection down, so that a handler that waits for it returns."""
+        self._hub.call(_shut_down, visit)
+
+    def visits(self) -> list[Visit]:
+        """Lists the connections that are being served."""
+        return list(self._visits)
 
     def wake_below(self, open_connections: int) -> None:
         """Asks for one call of `freed`, once fewer connections than this are open."""
@@ -107,34 +116,23 @@ class GreenletMode:
 
     # From here on: the hub's thread.
 
-    def _serve(self, conn: socket.socket, address: Any) -> None:
+    def _serve(self, visit: Visit) -> None:
         """One connection's greenlet, from its start to its end."""
         try:
-            connection: socket.socket = GreenConnection(self._hub, conn)
-            self._connections.add(connection)
-            if self._entrance is None:
-                handle(self._run, connection, address, self._ledger.failed)
-            else:
-                connection = self._pass(self._entrance, connection, address)
-            self._connections.discard(connection)
+            visit.conn = GreenConnection(self._hub, visit.conn)
+            self._visits.add(visit)
+            if self._entrance is None or self._pass(self._entrance, visit):
+                handle(self._run, visit.conn, visit.address, self._ledger.failed)
         finally:
+            self._visits.discard(visit)
             self._ledger.finished()
+            visit.end()
 
-    def _pass(self, entrance: Entrance, first: socket.socket, address: Any) -> socket.socket:
-        """Serves who gets in; gives the connection that it became."""
-        now = first
-
-        def become(connection: socket.socket) -> None:
-            nonlocal now
-            self._connections.discard(now)
-            self._connections.add(connection)
-            now = connection
-
-        with suppress(GreenletExit):  # the worker ends
-            passed = entrance.pass_blocking(first, address, self._secure, become)
-            if passed is not None:
-                handle(self._run, *passed, self._ledger.failed)
-        return now
+    def _pass(self, entrance: Entrance, visit: Visit) -> bool:
+        """Lets a connection in; False: it was turned away, or the worker ends."""
+        with suppress(GreenletExit):
+            return entrance.pass_blocking(visit, self._secure)
+        return False
 
     def _secure(
         self, conn: socket.socket, context: ssl.SSLContext, deadline: float
@@ -148,6 +146,11 @@ class GreenletMode:
             self._handler(connection, address)
 
     def _end(self) -> None:
-        for connection in self._connections:
-            with suppress(OSError):  # its handler was faster
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of TLS too
+        for visit in self._visits:
+            _shut_down(visit)
+
+
+def _shut_down(visit: Visit) -> None:
+    if not visit.over:
+        with suppress(OSError):  # its handler was faster
+            socket.socket.shutdown(visit.conn, socket.SHUT_RDWR)  # of TLS too

@@ -18,12 +18,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from manycore.base import stacks
 from manycore.server.sleeping import here
 
+from .waiting import find_greenlets
 from .watchdog import Watchdog
 
 log = logging.getLogger("manycore.server")
@@ -139,6 +142,7 @@ class Hub:
         self._alarm_number = 0
         self._stepped_aside: deque[greenlet] = deque()
         self._living: set[greenlet] = set()
+        stacks.also(partial(find_greenlets, self._living))
         self._watchdog = Watchdog(slow)
         self._closing = False
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from manycore.base.addresses import format_address
 from manycore.server.handlers import Handler
 from manycore.server.statistics import Column
+from manycore.server.visit import Visit
 
 log = logging.getLogger("manycore.server")
 
@@ -47,8 +48,14 @@ class Mode(Protocol):
     def release(self, place: Any) -> None:
         """Gives a reserved place back: there was no connection for it after all."""
 
-    def serve(self, place: Any, conn: socket.socket, address: Any) -> None:
-        """Takes a connection into the place that was reserved for it."""
+    def serve(self, place: Any, visit: Visit) -> None:
+        """Takes a connection into the place that was reserved for it; ends the visit, in time."""
+
+    def disconnect(self, visit: Visit) -> None:
+        """Ends one connection, if it is not over yet."""
+
+    def visits(self) -> list[Visit]:
+        """Lists the connections that are being served."""
 
     def wake_below(self, open_connections: int) -> None:
         """Asks for one call of `freed`, once fewer connections than this are open."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, cast
+
+from manycore.server.visit import Visit
 
 from .mode import leave_if_forked, peer, went_away
 
@@ -43,8 +44,7 @@ class Connection(asyncio.Protocol):
 
     Args:
         speaker: Who speaks over it.
-        conn: Its socket.
-        address: Its peer's.
+        visit: Its client's stay.
         gone: Called when it is over.
     """
 
@@ -52,23 +52,20 @@ class Connection(asyncio.Protocol):
         "_gone",
         "_over",
         "_speaker",
-        "address",
         "client",
-        "conn",
         "failed",
         "task",
         "transport",
+        "visit",
     )
 
     def __init__(
         self,
         speaker: Speaker,
-        conn: socket.socket,
-        address: Any,
+        visit: Visit,
         gone: Callable[[Connection], None],
     ) -> None:
-        self.conn = conn
-        self.address = address
+        self.visit = visit
         self.client: Any = None  # its address, where a proxy named it
         self.failed = False
         self.transport: asyncio.Transport | None = None
@@ -104,7 +101,9 @@ class Connection(asyncio.Protocol):
             self.failed = True
             self._speaker.failed()
         log.error(
-            "the handler failed; client %s is disconnected", peer(self.address), exc_info=error
+            "the handler failed; client %s is disconnected",
+            peer(self.visit.address),
+            exc_info=error,
         )
         if self.transport is not None:
             self.transport.close()  # what was written before is still sent
@@ -113,6 +112,10 @@ class Connection(asyncio.Protocol):
         """Cancels the handler and drops the connection."""
         if self.task is not None:
             self.task.cancel()
+        self.drop()
+
+    def drop(self) -> None:
+        """Drops the connection; the handler sees its end."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -175,9 +178,9 @@ class Streams(Speaker):
         try:
             await self._handler(reader, writer)
         except asyncio.CancelledError:
-            log.debug("the handler of client %s was cancelled", peer(connection.address))
+            log.debug("the handler of client %s was cancelled", peer(connection.visit.address))
         except ConnectionError as error:  # the client's doing, and no fault of the handler
-            went_away(connection.address, error)
+            went_away(connection.visit.address, error)
         except BaseException as error:
             connection.fail(error)
         leave_if_forked(process)

@@ -14,13 +14,13 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from manycore.server.entrance import Entrance
 from manycore.server.handlers import Handler
 from manycore.server.statistics import Column
+from manycore.server.visit import Visit
 
 from .mode import handle
 
@@ -56,7 +56,7 @@ class HandlerThreads:
         self._freed = freed
         self._lock = threading.Lock()
         self._idle: list[HandlerThread] = []  # the last to become idle is the first to be used
-        self._busy: dict[HandlerThread, socket.socket] = {}
+        self._busy: dict[HandlerThread, Visit] = {}
         self._started = 0
         self._wake_below = 0
 
@@ -96,12 +96,23 @@ class HandlerThreads:
         with self._lock:
             self._idle.append(thread)
 
-    def serve(self, thread: HandlerThread, conn: socket.socket, address: Any) -> None:
+    def serve(self, thread: HandlerThread, visit: Visit) -> None:
         """Hands a connection to the thread that was reserved for it."""
         with self._lock:
             self._row[Column.ACCEPTED] += 1
-            self._busy[thread] = conn
-        thread.jobs.put((conn, address))
+            self._busy[thread] = visit
+        thread.jobs.put(visit)
+
+    def disconnect(self, visit: Visit) -> None:
+        """Shuts a connection down, so that a handler that waits for it returns."""
+        if not visit.over:
+            with suppress(OSError):  # its handler was faster
+                socket.socket.shutdown(visit.conn, socket.SHUT_RDWR)  # of TLS too, the connection's
+
+    def visits(self) -> list[Visit]:
+        """Lists the connections that are being served."""
+        with self._lock:
+            return list(self._busy.values())
 
     def wake_below(self, open_connections: int) -> None:
         """Asks for one call of `freed`, once fewer connections than this are open."""
@@ -116,36 +127,29 @@ class HandlerThreads:
 
     def end_connections(self) -> int:
         """Shuts every open connection down, so that handlers that wait for it return."""
-        with self._lock:
-            conns = list(self._busy.values())
-        for conn in conns:
-            with suppress(OSError):  # its handler was faster
-                socket.socket.shutdown(conn, socket.SHUT_RDWR)  # of TLS too, the connection's
-        return len(conns)
+        visits = self.visits()
+        for visit in visits:
+            self.disconnect(visit)
+        return len(visits)
 
     def close(self, timeout: float) -> None:
         """Waits for no thread: what still runs ends with the process."""
 
-    def handle(self, thread: HandlerThread, conn: socket.socket, address: Any) -> None:
+    def handle(self, visit: Visit) -> None:
         """Runs the handler over one connection; called by the connection's thread."""
-        if self._entrance is not None:
-            passed = self._entrance.pass_blocking(
-                conn, address, _secure, partial(self._became, thread)
-            )
-            if passed is None:
-                return
-            conn, address = passed
-        handle(self._handler, conn, address, self._count_failure)
+        if self._entrance is None or self._entrance.pass_blocking(visit, _secure):
+            handle(self._handler, visit.conn, visit.address, self._count_failure)
 
     def finished(self, thread: HandlerThread) -> None:
         """Counts a connection as done and its thread as free; called by that thread."""
         with self._lock:
-            del self._busy[thread]
+            visit = self._busy.pop(thread)
             self._idle.append(thread)
             self._row[Column.FINISHED] += 1
             wake = len(self._busy) < self._wake_below
             if wake:
                 self._wake_below = 0
+        visit.end()
         if wake:
             self._freed()
 
@@ -157,10 +161,6 @@ class HandlerThreads:
             self._idle.remove(thread)
             self._row[Column.THREADS] -= 1
             return True
-
-    def _became(self, thread: HandlerThread, conn: socket.socket) -> None:
-        with self._lock:
-            self._busy[thread] = conn
 
     def _count_failure(self) -> None:
         with self._lock:
@@ -176,18 +176,18 @@ class HandlerThread(threading.Thread):
 
     def __init__(self, threads: HandlerThreads, number: int) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
-        self.jobs: SimpleQueue[tuple[socket.socket, Any]] = SimpleQueue()
+        self.jobs: SimpleQueue[Visit] = SimpleQueue()
         self._threads = threads
 
     def run(self) -> None:
         """The thread's whole life."""
         while True:
             try:
-                conn, address = self.jobs.get(timeout=IDLE_AFTER)
+                visit = self.jobs.get(timeout=IDLE_AFTER)
             except Empty:
                 if self._threads.retire(self):
                     return
                 continue
-            self._threads.handle(self, conn, address)
-            del conn, address  # an idle thread must keep nothing of its last client
+            self._threads.handle(visit)
+            del visit  # an idle thread must keep nothing of its last client
             self._threads.finished(self)

@@ -549,6 +549,18 @@ class ServeSettings:
         "ended, unless bytes wait for its handler. It must be longer than a handler computes "
         "before it answers. 0: never.",
     )
+    timeout: float = _setting(
+        60.0,
+        _seconds,
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Protection",
+        text="A worker that has connections, makes no progress for so long, uses no CPU and does "
+        "not wait for its clients is ended, after the log has said where each of its threads is. "
+        "0: never.",
+    )
     max_requests: int = _setting(
         0,
         _whole(0, 1_000_000_000),

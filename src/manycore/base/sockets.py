@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import sys
@@ -33,6 +34,7 @@ from .addresses import (
 
 FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, man 3 sd_listen_fds
 LOCK_PATIENCE = 5.0  # seconds: another server holds the directory for microseconds
+_UNACKED_AT = 24  # tcpi_unacked in struct tcp_info, linux/tcp.h
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 ListenerFacts: TypeAlias = tuple[int, bool, tuple[int, int] | None]
@@ -125,6 +127,19 @@ def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> 
 def adopt(listeners: list[ListenerFacts]) -> list[Listener]:
     """Takes over listeners whose descriptors another process handed to this one."""
     return [Listener(socket.socket(fileno=fd), ours, file) for fd, ours, file in listeners]
+
+
+def queued(sock: socket.socket) -> int:
+    """Counts the clients that wait to be accepted; of a Unix socket, whether there are some."""
+    if sock.family == socket.AF_UNIX:
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        return len(poller.poll(0))
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED_AT + 4)
+    except (OSError, AttributeError):  # not Linux
+        return 0
+    return int.from_bytes(info[_UNACKED_AT:], sys.byteorder)  # of a listener, its queue's length
 
 
 def systemd_sockets(environ: Mapping[str, str]) -> list[InheritedSocket]:

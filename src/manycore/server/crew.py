@@ -26,6 +26,7 @@ from manycore.watch.control import ControlSocket
 from . import inside, statistics, worker
 from .control import ServerControl
 from .handover import Inboxes
+from .hangwatch import HangWatch
 from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
@@ -77,11 +78,13 @@ class ServerCrew:
         self._socket: ControlSocket | None = None
         self._inboxes = Inboxes()
         self._protections = Protections(job.settings, board)
+        self._hangs = HangWatch(job.settings.timeout, board, self._rows)
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
         self._service.begin(supervisor, self._board)
+        self._hangs.begin(supervisor)
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -100,6 +103,7 @@ class ServerCrew:
             self._socket.close()
         self._inboxes.close()
         self._protections.close()
+        self._hangs.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
@@ -126,7 +130,7 @@ class ServerCrew:
         try:
             boot = worker.Boot(before, after)
             siblings = partial(Siblings, order.number, self._inboxes, self._board)
-            guard = self._protections.guard(index)
+            guard = self._protections.guard(index, self._hangs.ring)
             return worker.live(
                 order.number, tell, self._job, self._listeners, row, boot, siblings, guard
             )
@@ -192,6 +196,7 @@ class ServerCrew:
             return
         self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
+        self._hangs.gone(order.worker)
         self._protections.forget(index)
         self._protections.share_among(self._supervisor.workers)
         heapq.heappush(self._free, index)

@@ -100,13 +100,19 @@ class Listener:
         self.file = None
 
 
-def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> Listener:
+def listen(
+    address: BindAddress,
+    backlog: int,
+    unix_mode: int | None = None,
+    owner: tuple[int, int] | None = None,
+) -> Listener:
     """Opens a listener.
 
     Args:
         address: Where, as `parse_bind` gives it.
         backlog: How many clients the kernel may keep queued.
         unix_mode: The permissions of a Unix socket's file; None: what the umask leaves.
+        owner: Whose that file is to be, if it is not ours.
 
     Raises:
         BindError: When the operating system refuses.
@@ -116,7 +122,7 @@ def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> 
             case TcpAddress():
                 return _listen_tcp(address, backlog)
             case UnixAddress():
-                return _listen_unix(address, backlog, unix_mode)
+                return _listen_unix(address, backlog, unix_mode, owner)
             case InheritedSocket():
                 os.set_inheritable(address.fd, False)  # ours is a copy; no program may have either
                 return _adopt(os.dup(address.fd), str(address))
@@ -180,7 +186,9 @@ def _listen_tcp(address: TcpAddress, backlog: int) -> Listener:
     return Listener(sock, ours=True)
 
 
-def _listen_unix(address: UnixAddress, backlog: int, mode: int | None) -> Listener:
+def _listen_unix(
+    address: UnixAddress, backlog: int, mode: int | None, owner: tuple[int, int] | None
+) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _directory_locked(address):
@@ -188,6 +196,8 @@ def _listen_unix(address: UnixAddress, backlog: int, mode: int | None) -> Listen
             sock.bind(address.path)
             if mode is not None:  # before listen(): nobody could connect until now
                 os.chmod(address.path, mode)
+            if owner is not None:
+                os.chown(address.path, *owner)
             sock.listen(backlog)
             made = os.lstat(address.path)
         sock.setblocking(False)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from manycore.base import descriptors, logs
+from manycore.base import descriptors, logs, privileges
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -77,6 +77,7 @@ class ServerCrew:
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
         self._inboxes = Inboxes()
+        self._identity = privileges.find(job.settings.user, job.settings.group)
         self._protections = Protections(job.settings, board)
         self._hangs = HangWatch(job.settings.timeout, board, self._rows)
 
@@ -119,6 +120,7 @@ class ServerCrew:
         return partial(self._live, order, row)
 
     def _live(self, order: Spawn, index: int, tell: Tell) -> int:
+        privileges.become(self._identity)
         row = self._board.row(index)
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
@@ -20,6 +21,9 @@ from typing import Final, NamedTuple, Self
 INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
 
+import os as _os
+_SPIN = _os.environ.get("MCSPIN")
+_LOOK: Final = socket.MSG_PEEK
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
 _STDERR: Final = 2
 _FD_BYTES: Final = array.array("i").itemsize
@@ -61,6 +65,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._byte = bytearray(1)
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -109,6 +114,22 @@ class Channel:
             self._socket.sendmsg(parts, [rights] if fds else [], flags | socket.MSG_NOSIGNAL)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
+    def wait(self, awake: float = 0.0) -> None:
+        """Waits until a message or the end is there; takes nothing.
+
+        Args:
+            awake: Seconds to look again and again before sleeping: it takes a process tens of
+                microseconds to wake up.
+        """
+        with suppress(ConnectionResetError):
+            if awake and _SPIN:
+                until = time.perf_counter() + awake
+                while time.perf_counter() < until:
+                    with suppress(BlockingIOError):
+                        self._socket.recv_into(self._byte, 1, _LOOK | socket.MSG_DONTWAIT)
+                        return
+            self._socket.recv_into(self._byte, 1, _LOOK)
 
     def receive(self, *, wait: bool = True) -> Message:
         """Receives one message.

@@ -98,7 +98,9 @@ class Pool:
             kwds: Its keyword arguments.
             timeout: Seconds that it may take; the pool's when omitted.
         """
-        return self.apply_async(func, args, kwds, timeout=timeout).result()
+        future = Future(func, tuple(args), dict(kwds) if kwds else None, self._engine)
+        future.limits = self._limits_for(timeout)
+        return self._engine.call(future)
 
     def apply_async(
         self,

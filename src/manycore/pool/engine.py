@@ -111,6 +111,13 @@ class Engine:
         if self.bell.wanted:
             self.wake()
 
+    def call(self, future: Future) -> Any:
+        """Has a call done and waits for what it returns."""
+        self.check_open()
+        if not self._dispatcher.loans.do(future):
+            self.submit(future)
+        return future.result()
+
     def put(self, span: Any) -> None:
         """Queues a part of a map."""
         self.check_open()

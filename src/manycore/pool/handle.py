@@ -131,12 +131,20 @@ class WorkerHandle:
 
     def send(self, parcels: Iterable[Parcel]) -> None:
         """Sends messages, or keeps them until there is room. Their descriptors are closed here."""
-        released = self.unloader.released
-        if released:
-            numbers = [released.popleft() for _ in range(len(released))]
-            self._outgoing.append(Parcel(wire.RETURNED + wire.numbers(numbers)))
+        self._outgoing.extend(self.notices())
         self._outgoing.extend(parcels)
         self.flush()
+
+    def notices(self) -> list[Parcel]:
+        """Writes what the worker is to be told before anything else: which files are its again."""
+        released = self.unloader.released
+        numbers = [released.popleft() for _ in range(len(released))]
+        return [Parcel(wire.RETURNED + wire.numbers(numbers))] if numbers else []
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether all that is for it was sent."""
+        return not self._outgoing
 
     def flush(self) -> bool:
         """Sends what waits; False when there is still no room for all of it."""

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
@@ -21,9 +20,12 @@ from typing import Final, NamedTuple, Self
 INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
 
-import os as _os
-_SPIN = _os.environ.get("MCSPIN")
-_LOOK: Final = socket.MSG_PEEK
+# plain numbers: putting two of the socket module's flags together takes longer than a system call
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_CLOSED_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_LOOK: Final = int(socket.MSG_PEEK)
+_TRUNCATED: Final = int(socket.MSG_CTRUNC)
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
 _STDERR: Final = 2
 _FD_BYTES: Final = array.array("i").itemsize
@@ -96,7 +98,7 @@ class Channel:
         """
         if len(fds) > MOST_DESCRIPTORS:
             raise ValueError(f"{len(fds)} descriptors are more than {MOST_DESCRIPTORS} a message")
-        flags = 0 if wait else socket.MSG_DONTWAIT
+        flags = 0 if wait else _AT_ONCE
         if len(data) <= INLINE_BYTES:
             self._send([_INLINE, data], fds, flags)
             return
@@ -109,26 +111,15 @@ class Channel:
             os.close(file)
 
     def _send(self, parts: list[bytes], fds: Sequence[int], flags: int) -> None:
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            self._socket.sendmsg(parts, [rights] if fds else [], flags | socket.MSG_NOSIGNAL)
+            self._socket.sendmsg(parts, rights, flags | _NO_SIGNAL)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
-    def wait(self, awake: float = 0.0) -> None:
-        """Waits until a message or the end is there; takes nothing.
-
-        Args:
-            awake: Seconds to look again and again before sleeping: it takes a process tens of
-                microseconds to wake up.
-        """
+    def wait(self) -> None:
+        """Waits until a message or the end is there; takes nothing."""
         with suppress(ConnectionResetError):
-            if awake and _SPIN:
-                until = time.perf_counter() + awake
-                while time.perf_counter() < until:
-                    with suppress(BlockingIOError):
-                        self._socket.recv_into(self._byte, 1, _LOOK | socket.MSG_DONTWAIT)
-                        return
             self._socket.recv_into(self._byte, 1, _LOOK)
 
     def receive(self, *, wait: bool = True) -> Message:
@@ -139,7 +130,7 @@ class Channel:
             BlockingIOError: When nothing is there, without `wait`.
             NoRoomError: When there was no room for its descriptors.
         """
-        how = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        how = _CLOSED_ON_EXEC | (0 if wait else _AT_ONCE)
         try:
             data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
@@ -147,7 +138,7 @@ class Channel:
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])
-        if flags & socket.MSG_CTRUNC:
+        if flags & _TRUNCATED:
             close_all(fds)
             error = NoRoomError(errno.EMFILE, "no room for the descriptors of a message")
             error.data = data[1:] if data[:1] == _INLINE else b""

@@ -27,6 +27,7 @@ from .freight import Parcel
 from .functions import Functions
 from .future import Failed, Future
 from .handle import WorkerHandle
+from .ledger import Ledger
 from .loans import Loan, Loans
 from .lots import TaskQueue
 from .rules import Schedule
@@ -44,6 +45,7 @@ class Dispatcher:
         schedule: What decides.
         hire: Starts a worker under a number.
         memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
+        ledger: Where it writes down how the workers spend their time.
 
     Attributes:
         handles: The workers that there are.
@@ -60,7 +62,9 @@ class Dispatcher:
         schedule: Schedule,
         hire: Callable[[int, Functions, Segments], WorkerHandle],
         memory_per_worker: int | None,
+        ledger: Ledger,
     ) -> None:
+        self.ledger = ledger
         self.handles: dict[int, WorkerHandle] = {}
         self.requests: deque[Callable[[], None]] = deque()
         self.broken: BaseException | None = None
@@ -147,9 +151,7 @@ class Dispatcher:
     def _turn(self) -> None:
         ready = self._wait()
         self._bell.wanted = False
-        if self._queue.waiting or self._queue.closed or self.requests or self._events:
-            for loan in self.loans.out:
-                self._take_back(loan)
+        self._take_back_what_is_free()
         died = []
         for fd, _ in ready:
             if fd == self._bell.fd:
@@ -201,7 +203,10 @@ class Dispatcher:
         return self._poller.poll(0)
 
     def _handle(self, event: events.Event) -> None:
-        for action in self._schedule.handle(event, time.monotonic()):
+        now = time.monotonic()
+        if type(event) is not events.TimePassed:
+            self.ledger.note(event, queued=bool(self._queue.waiting), now=now)
+        for action in self._schedule.handle(event, now):
             self._do_by_kind[type(action)](action)
         if self._stopping and self._queue.waiting:
             self._queue.cancel_all()
@@ -220,6 +225,8 @@ class Dispatcher:
             kind = data[:1]
             if kind == wire.ANSWER:
                 self._take_answer(handle, data)
+                if self._schedule.desks[worker].lent:
+                    return  # from here on somebody else listens
             elif kind == wire.RESULT:
                 handle.take_big(delivery)
             elif kind == wire.READY:
@@ -237,29 +244,50 @@ class Dispatcher:
 
     def _take_answer(self, handle: WorkerHandle, data: bytes) -> None:
         count, seconds = wire.ANSWER_BODY.unpack_from(data, 1)
-        self._collect(handle)
         handle.seconds += seconds
         size, handle.result_bytes = handle.result_bytes, 0
-        self._events.append(events.Answered(handle.number, count, seconds, size))
+        answered = events.Answered(handle.number, count, seconds, size)
+        if self.loans.missed:
+            self._collect(handle, answered)
+        else:
+            self._collect(handle)
+            self._events.append(answered)
         for number in wire.read_numbers(data, 1 + wire.ANSWER_BODY.size):
             self._segments.give_back(number)
         self._weigh(handle)
 
-    def _collect(self, handle: WorkerHandle) -> None:
-        """Takes results and gives them to whom they belong."""
+    def _collect(self, handle: WorkerHandle, answered: events.Answered | None = None) -> None:
+        """Takes results and gives them to whom they belong.
+
+        Args:
+            handle: Whose.
+            answered: What is to be handled between, so that the worker can be lent at once to whom
+                a result wakes up.
+        """
         desk = self._schedule.desks[handle.number]
         if desk.batches:
             handle.move_to(desk.batches[0].first)
+        began = time.monotonic()
         values = handle.collect()
+        lots = self._schedule.done(handle.number, handle.done) if values else []
+        if answered is not None:
+            self._handle(answered)
+            self._lend()
         if not values:
             return
+        ledger = self.ledger
+        ledger.tasks += len(values)  # first: whoever has a result may look at the figures
+        if handle.some_failed:
+            ledger.failed += sum(type(value) is Failed for value in values)
         retry: deque[Any] = deque()
         at = 0
-        for lot in self._schedule.done(handle.number, handle.done):
+        for lot in lots:
             count = len(lot)
             part = values if count == len(values) else values[at : at + count]
             lot.deliver(part, retry, failed=handle.some_failed)
             at += count
+        ledger.collecting += time.monotonic() - began
+        ledger.retried += len(retry)
         self._queue.waiting.extendleft(retry)
 
     def _weigh(self, handle: WorkerHandle) -> None:
@@ -294,7 +322,6 @@ class Dispatcher:
 
     def _lend(self) -> None:
         """Lends all workers that have nothing to do."""
-        self.loans.missed = False
         if self._memory_per_worker is not None or self.requests or self._events:
             return
         lent = []
@@ -302,8 +329,15 @@ class Dispatcher:
             if handle.has_sent and self._schedule.lend(worker):
                 handle.move_to(self._schedule.desks[worker].next)
                 self._forget_source(handle.channel.fileno())
-                lent.append(Loan(handle))
+                lent.append(Loan(handle, self.ledger.alone))
         self.loans.out += tuple(lent)
+        self.loans.missed = not lent
+
+    def _take_back_what_is_free(self) -> None:
+        """Has the workers that are not used, when there is anything to do besides listening."""
+        if self._queue.waiting or self._queue.closed or self.requests or self._events:
+            for loan in self.loans.out:
+                self._take_back(loan)
 
     def _take_back(self, loan: Loan, *, by_force: bool = False) -> None:
         """Has a worker that was lent, if nobody uses it."""
@@ -325,6 +359,7 @@ class Dispatcher:
 
     def _start(self, action: actions.Start) -> None:
         worker = action.worker
+        self.ledger.started(worker, time.monotonic())
         try:
             handle = self._hire(worker, self._functions, self._segments)
         except Exception as error:
@@ -336,10 +371,12 @@ class Dispatcher:
         self._listen(handle.pidfd, worker, is_pidfd=True)
 
     def _send(self, action: actions.Send) -> None:
-        handle, batch = self.handles[action.worker], action.batch
+        handle, batch, began = self.handles[action.worker], action.batch, time.monotonic()
         written = handle.sender.write(batch.first, batch.lot)
         handle.send(written.parcels)
         self._schedule.sent(action.worker, written.tasks, written.size)
+        self.ledger.sent(action.worker, began, queued=bool(self._queue.waiting))
+        self.ledger.sending += time.monotonic() - began
 
     def _send_again(self, handle: WorkerHandle, first: int) -> None:
         for batch in self._schedule.desks[handle.number].batches:
@@ -369,7 +406,9 @@ class Dispatcher:
         else:
             error = handle.conclude(lot)
         retry: deque[Any] = deque()
+        self.ledger.lose()
         lot.deliver([Failed(error)], retry, failed=True)
+        self.ledger.retried += len(retry)
         self._queue.waiting.extendleft(retry)
 
     def _retire(self, action: actions.Retire) -> None:

@@ -30,7 +30,7 @@ from .slate import Slate
 from .worker import Opening
 
 _ENTRY: Final = "manycore.pool.worker:live"
-_MODULES: Final = ("manycore.pool.worker",)
+_MODULES: Final = ("manycore.pool.worker", "manycore.pool.blas")
 _MAPPING: Final = "manycore.base.mapping"
 _NONES: Final = slate.NONE.to_bytes(8, sys.byteorder, signed=True) * WINDOW
 _PAGE: Final = resource.getpagesize()

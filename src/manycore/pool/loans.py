@@ -8,9 +8,9 @@ Rules:
 1. A worker on loan has nothing else to do. The dispatcher sends it no tasks and does not listen to
    it, until it takes the loan back: when there is anything else to do and nobody is using that.
 2. What changes something is done under the loan's lock. The wait is not: it changes nothing.
-3. An exception in the wait, as Ctrl-C is: the call goes on, and the dispatcher listens again. One in
-   the middle of a change: how far it came, nobody knows. The worker is ended, and the pool's rules
-   know what to do then. So they do when it dies by itself: the dispatcher takes the call over.
+3. After an exception in the wait, as Ctrl-C is, the call goes on, and the dispatcher takes over.
+   After one in the middle of a change nobody knows how far that came: the worker is ended, and the
+   pool's rules know what to do then, as they do when it dies by itself.
 4. What is not simple goes through the dispatcher: limits, descriptors, what is big or shared.
 """
 
@@ -21,7 +21,7 @@ import threading
 import time
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 from manycore.base import passing
 
@@ -31,12 +31,11 @@ from .freight import BIG, INLINE
 from .functions import PLAIN, Functions, Known
 from .future import Future, finish
 from .handle import WorkerHandle
+from .ledger import Alone
 from .limits import NO_LIMITS
 from .lots import Calls, TaskQueue
 from .pace import key_of
 from .parcels import are_light_atoms
-
-_SHORT: Final = 0.0002  # seconds: an answer that came so soon is waited for awake the next time
 
 
 class Stage(Enum):
@@ -70,8 +69,9 @@ class Loan:
         returned: Numbers of the pool's files that the worker does not look at any more.
     """
 
-    def __init__(self, handle: WorkerHandle) -> None:
+    def __init__(self, handle: WorkerHandle, alone: Alone) -> None:
         self.handle = handle
+        self._alone = alone
         self.returned: list[int] = []
         self._lock = threading.Lock()
         self._future: Future | None = None  # whose call is under way
@@ -79,7 +79,6 @@ class Loan:
         self._stage = Stage.IDLE
         self._abandoned = False
         self._revoked = False
-        self._quick = False
 
     @property
     def is_free(self) -> bool:
@@ -88,6 +87,7 @@ class Loan:
 
     def do(self, future: Future, call: Call) -> bool:
         """Has a call done; then the future is done, or will be. False: it is not to be had."""
+        began = time.monotonic()
         try:
             with self._lock:
                 if self._future is not None or self._revoked:
@@ -97,12 +97,10 @@ class Loan:
                 self._future = future
                 self._send(call)
                 self._stage = Stage.WAITING
-            began = time.perf_counter()
-            self.handle.channel.wait(_SHORT if self._quick else 0.0)
-            self._quick = time.perf_counter() - began < _SHORT
+            self.handle.channel.wait()
             with self._lock:
                 if not self._revoked:
-                    self._take(future)
+                    self._take(future, began)
         except BaseException:
             if self._future is future:
                 self._abandoned = True
@@ -146,7 +144,7 @@ class Loan:
                 channel.send(parcel.data)
             channel.send(head + body)
 
-    def _take(self, future: Future) -> None:
+    def _take(self, future: Future, began: float) -> None:
         handle = self.handle
         self._stage = Stage.TAKING
         try:
@@ -164,7 +162,9 @@ class Loan:
         handle.seconds += seconds
         handle.result_bytes = 0
         self.returned += wire.read_numbers(delivery.data, 1 + wire.ANSWER_BODY.size)
-        finish([future], handle.collect())
+        values = handle.collect()
+        self._alone.did(seconds, time.monotonic() - began, failed=handle.some_failed)
+        finish([future], values)
         self._stage = Stage.IDLE
         self._future = None
 
@@ -195,7 +195,7 @@ class Loans:
         return any(loan.is_free for loan in self.out)
 
     def do(self, future: Future) -> bool:
-        """Has a call done by a worker that is lent; False when none was, and nothing has happened."""
+        """Has a call done by a worker that is lent; False when none was: nothing has happened."""
         if self._queue.waiting or future.limits is not NO_LIMITS:
             return False
         loans = self.out

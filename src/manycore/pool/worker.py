@@ -37,9 +37,6 @@ from .slate import Slate
 from .standins import Alarm, Packed, Unreadable
 
 
-AWAKE: Final = 0.0002  # seconds: so long it looks for the next call before it sleeps
-
-
 class Opening(NamedTuple):
     """What a worker is told at its birth.
 
@@ -98,8 +95,6 @@ class Worker:
         self._functions: dict[int, Any] = {}
         self._stash: deque[Delivery] = deque()
         self._alarm = Alarm()
-        self._measured = 0, 0.0  # tasks and seconds of the last message
-        self._came_soon = False
 
     def begin(self, payload: bytes, fds: list[int]) -> bool:
         """Becomes what the pool wants; False when that fails, and then it was told."""
@@ -135,12 +130,6 @@ class Worker:
                 self._take_note(kind, delivery)
 
     def _receive(self) -> Delivery:
-        """Waits for a message: awake for a moment, when the last call alone came soon, too."""
-        if self._measured[0] != 1:
-            return self._unloader.receive(self._channel)
-        began = time.perf_counter()
-        self._channel.wait(AWAKE if self._came_soon else 0.0)
-        self._came_soon = time.perf_counter() - began < AWAKE
         return self._unloader.receive(self._channel)
 
     def _refuse(self, data: bytes, problem: OSError) -> None:
@@ -243,6 +232,8 @@ class Worker:
         self, first: int, count: int, function: Any, items: Iterable[Any], *, star: bool
     ) -> None:
         """Does tasks that have no time limit."""
+        if self._was_recalled(first):
+            return
         self._open(first, count)
         clock = time.perf_counter
         began = clock()
@@ -282,6 +273,8 @@ class Worker:
 
     def _do_slowly(self, first: int, count: int, calls: Iterable[Any]) -> None:
         """Does tasks of which each may be another function, or have a time limit."""
+        if self._was_recalled(first) or not count:
+            return
         cells = self._cells
         began = time.perf_counter()
         number = first
@@ -316,6 +309,15 @@ class Worker:
         self._cells[slate.END] = end
         self._cells[slate.DONE] = end
         self._measured = end - first, seconds
+
+    def _was_recalled(self, first: int) -> bool:
+        """Whether nothing of a message may be begun; then no count moves.
+
+        If the count of what is done moved on to this message, all that was recalled before it would
+        seem to be done.
+        """
+        self._measured = 0, 0.0
+        return bool(self._cells[slate.RECALLED] > first)
 
     def _is_recalled(self, number: int) -> bool:
         """Whether a task must not be begun; then it says so."""

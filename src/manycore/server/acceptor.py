@@ -6,6 +6,7 @@ drain, it takes what is queued until the queue is empty; told to end, it takes n
 
 Workers wait with EPOLLEXCLUSIVE, which wakes one of them a connection, and register anew after each
 accept: the kernel wakes the one that has waited longest, and this moves it to the end of the line.
+What makes a worker's share too large it hands on to a sibling.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from manycore.base.sockets import Listener
 from manycore.base.stackfile import ASK
 
 from .modes.mode import Mode
+from .siblings import Siblings
 from .statistics import Column, State
 from .visit import Visit
 
@@ -63,6 +65,7 @@ class Acceptor:
     Args:
         listeners: Where connections come from. The acceptor closes this process's copies.
         mode: What they are given to.
+        siblings: The other workers.
         wake: An eventfd that the mode writes to when it takes more again.
         graceful_timeout: Seconds that open connections may go on once it drains.
         row: The worker's row on the board.
@@ -75,6 +78,7 @@ class Acceptor:
         self,
         listeners: list[Listener],
         mode: Mode,
+        siblings: Siblings,
         *,
         wake: int,
         graceful_timeout: float,
@@ -84,6 +88,8 @@ class Acceptor:
         show_stacks: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
+        self._siblings = siblings
+        self._handed_to_us = siblings.fileno()
         self._graceful_timeout = graceful_timeout
         self._row = row
         self._inbox = inbox
@@ -106,8 +112,10 @@ class Acceptor:
             self._watch(wanted=self._may_accept())
             for fd, _ in self._epoll.poll(self._patience()):
                 if fd in self._listeners:
-                    if self._watching:  # or an earlier one of this round took the last thread
+                    if self._watching:  # or an earlier one of this round took the last place
                         self._accept(self._listeners[fd])
+                elif fd == self._handed_to_us:
+                    self._take_from(self._siblings.place)
                 elif fd == self._wake:
                     os.eventfd_read(self._wake)
                 else:
@@ -124,18 +132,20 @@ class Acceptor:
     def _is_over(self) -> bool:
         if self._phase is _Phase.SERVING:
             return False
+        ending = self._phase is _Phase.ENDING
         if self._mode.open == 0 and not self._listeners:
-            return True
+            return ending or not self._siblings.waits
         timed_out = self._deadline is not None and time.monotonic() >= self._deadline
-        return self._phase is _Phase.ENDING and timed_out
+        return ending and timed_out
 
     def _may_accept(self) -> bool:
         serving = self._phase is _Phase.SERVING and self._resume is None
         return serving and not self._mode.full
 
     def _patience(self) -> float | None:
-        times = [t for t in (self._deadline, self._resume) if t is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        times = (self._deadline, self._resume, self._siblings.deadline())
+        first = min((time for time in times if time is not None), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
 
     def _watch(self, *, wanted: bool) -> None:
         """Waits on the listeners, or leaves them to the siblings."""
@@ -147,6 +157,10 @@ class Acceptor:
                 self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
             else:
                 self._epoll.unregister(fd)
+        if wanted:
+            self._epoll.register(self._handed_to_us, select.EPOLLIN)
+        else:
+            self._epoll.unregister(self._handed_to_us)
         if self._mode.full:
             self._mode.wake_below(self._mode.limit)
 
@@ -169,7 +183,13 @@ class Acceptor:
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        self._mode.serve(place, Visit(conn, address))
+        visit = Visit(conn, address)
+        serving = self._phase is _Phase.SERVING
+        if serving and self._siblings.offer(self._mode.open + 1, visit):
+            self._mode.release(place)
+            conn.close()
+        else:
+            self._mode.serve(place, visit)
         if self._mode.full:
             self._watch(wanted=False)
         elif self._watching:
@@ -177,6 +197,24 @@ class Acceptor:
             self._epoll.unregister(fd)
             self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         return True
+
+    def _take_from(self, worker: int) -> None:
+        """Takes what was handed on and is in a worker's inbox, as far as there is room."""
+        while not self._mode.full and self._resume is None:
+            place = self._mode.reserve()
+            if place is None:
+                self._pause("no thread can be started")
+                return
+            try:
+                visit = self._siblings.take(worker)
+            except OSError as error:
+                self._mode.release(place)
+                self._pause((error.strerror or str(error)).lower())
+                return
+            if visit is None:
+                self._mode.release(place)
+                return
+            self._mode.serve(place, visit)
 
     def _pause(self, reason: str) -> None:
         now = time.monotonic()
@@ -206,7 +244,8 @@ class Acceptor:
         log.debug("draining: %d connections are open", self._mode.open)
 
     def _take_what_is_queued(self) -> None:
-        """Accepts until the queue is empty, as far as threads are free; then lets go of it."""
+        """Accepts until the queue is empty, as far as there is room; then lets go of it."""
+        self._take_from(self._siblings.place)
         for fd, listener in list(self._listeners.items()):
             while self._accept(listener):
                 pass
@@ -237,5 +276,9 @@ class Acceptor:
         now = time.monotonic()
         if self._resume is not None and now >= self._resume:
             self._resume = None
+        handed = self._siblings.deadline()
+        if handed is not None and now >= handed:
+            for worker in self._siblings.overdue():
+                self._take_from(worker)
         if self._phase is _Phase.DRAINING and self._deadline is not None and now >= self._deadline:
             self._end()

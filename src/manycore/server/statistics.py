@@ -1,7 +1,8 @@
 """What a server's workers did: the columns of the board, and their reading.
 
-Row 0 is the supervisor's: the sums of the workers that are gone. Each worker writes a row of its
-own while it lives; then the supervisor adds it to row 0 and clears it for another.
+Row 0 is the supervisor's: the sums of the workers that are gone, and the last row that was used.
+Each worker writes a row of its own while it lives; then the supervisor adds it to row 0 and clears
+it for another.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Column(IntEnum):
     LOST = 9
     THREADS = 10
     MODE = 11  #: its place in `MODES`
+    LAST = 12  #: the last row that was used; of row 0 alone
 
 
 _SUMS = (Column.ACCEPTED, Column.FINISHED, Column.FAILED, Column.LOST)
@@ -102,6 +104,26 @@ class ServerStatistics:
 def create_board() -> Board:
     """Makes the board of a server."""
     return Board.create(rows=_ROWS, columns=len(Column))
+
+
+def use_row(board: Board, index: int) -> None:
+    """Notes that a row is in use; the supervisor does."""
+    sums = board.row(0)
+    sums[Column.LAST] = max(sums[Column.LAST], index)
+
+
+def serving(board: Board) -> list[tuple[int, int, int]]:
+    """Reads who takes connections: the place, what it has accepted, and what of that has ended.
+
+    Each worker does that for many a connection, so it costs little.
+    """
+    width, last = board.columns, board.row(0)[Column.LAST]
+    cells = board.cells(1, last + 1)
+    return [
+        (cells[row + Column.NUMBER], cells[row + Column.ACCEPTED], cells[row + Column.FINISHED])
+        for row in range(0, len(cells), width)
+        if cells[row + Column.STATE] == State.READY
+    ]
 
 
 def read(board: Board) -> ServerStatistics:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from manycore.base import signals, stackfile
+from manycore.base import descriptors, signals, stackfile
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
@@ -27,6 +26,7 @@ from .acceptor import Acceptor
 from .job import Job
 from .modes.mode import Mode
 from .plan import plan
+from .siblings import Siblings
 from .statistics import Column, State
 
 log = logging.getLogger("manycore.server")
@@ -65,6 +65,7 @@ def live(
     listeners: list[Listener],
     row: memoryview,
     boot: Boot,
+    siblings: Callable[[int], Siblings],
 ) -> int:
     """Lives the whole life of a worker, in its own process.
 
@@ -75,6 +76,7 @@ def live(
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
         boot: What is called meanwhile.
+        siblings: Gives the other workers, when told how many connections each can have.
 
     Returns:
         The process's exit code.
@@ -102,6 +104,7 @@ def live(
         acceptor = Acceptor(
             listeners,
             mode,
+            siblings(mode.limit),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,
             row=row,
@@ -123,20 +126,11 @@ def live(
 def _boot(job: Job, listeners: list[Listener], row: memoryview, freed: Callable[[], None]) -> Mode:
     address = listeners[0].address
     planned = plan(job.load(), job.name, address, job.settings)
-    _allow_descriptors(planned.limit + SPARE_DESCRIPTORS)
+    descriptors.allow(planned.limit + SPARE_DESCRIPTORS)
     mode = modes.create(planned, job.name, address, job.settings, row, freed)
     mode.start()
     row[Column.MODE] = MODES.index(planned.mode)
     return mode
-
-
-def _allow_descriptors(wanted: int) -> None:
-    """Raises the soft limit towards the hard one; the default of 1,024 is made for select()."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _unclaimed_signals() -> list[signal.Signals]:

@@ -213,7 +213,8 @@ class Dispatcher:
 
     def _receive(self, handle: WorkerHandle) -> None:
         worker = handle.number
-        while True:
+        desk = self._schedule.desks[worker]
+        while not desk.lent:  # an answer may lead to that, and then somebody else listens
             try:
                 delivery = handle.unloader.receive(handle.channel, wait=False)
             except BlockingIOError:
@@ -225,8 +226,6 @@ class Dispatcher:
             kind = data[:1]
             if kind == wire.ANSWER:
                 self._take_answer(handle, data)
-                if self._schedule.desks[worker].lent:
-                    return  # from here on somebody else listens
             elif kind == wire.RESULT:
                 handle.take_big(delivery)
             elif kind == wire.READY:

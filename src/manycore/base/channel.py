@@ -111,9 +111,12 @@ class Channel:
             os.close(file)
 
     def _send(self, parts: list[bytes], fds: Sequence[int], flags: int) -> None:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            self._socket.sendmsg(parts, rights, flags | _NO_SIGNAL)
+            if fds:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                self._socket.sendmsg(parts, [rights], flags | _NO_SIGNAL)
+            else:
+                self._socket.send(b"".join(parts), flags | _NO_SIGNAL)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
@@ -135,6 +138,8 @@ class Channel:
             data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise EOFError("the other end of the channel is closed") from None
+        if not rights and data[:1] == _INLINE and not flags & _TRUNCATED:
+            return Message(data[1:], [])
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])

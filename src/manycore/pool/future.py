@@ -8,9 +8,9 @@ Rules:
 1. Whoever looks at a future from outside makes its Condition first, under a lock that is one for
    all, and then looks at its state. A batch of futures is finished under the same lock: those that
    nobody looks at by setting their state, the others after that, each under its own Condition.
-2. Who waits for a result sleeps on a lock of its own. `with` over a lock that is made in C cannot be
-   interrupted between taking it and noting that; over a Condition it can, and then whoever finishes
-   the future would wait for ever.
+2. Who waits for a result sleeps on a lock of its own. `with` over a plain lock is not interrupted
+   between taking it and noting that; over a Condition it may be, by Ctrl-C, and then whoever
+   finishes the future would wait for ever.
 3. From PENDING a future goes to RUNNING or CANCELLED under the queue's lock, a batch at a time.
    After that only the dispatcher's thread changes it.
 """

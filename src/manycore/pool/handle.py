@@ -172,7 +172,11 @@ class WorkerHandle:
         if done <= start:
             return []
         self.done = done
-        values = self._values(self.memory.take(start, done), start)
+        if done == start + 1:
+            cell = self.memory.take_one(start)
+            values = [cell if cell > -slate.LARGEST else self._value(start, cell)]
+        else:
+            values = self._values(self.memory.take(start, done), start)
         self.memory.cells[slate.COLLECTED] = done
         self.tasks += len(values)
         return values

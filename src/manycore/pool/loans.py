@@ -21,7 +21,7 @@ import threading
 import time
 from contextlib import suppress
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from manycore.base import passing
 
@@ -36,6 +36,8 @@ from .limits import NO_LIMITS
 from .lots import Calls, TaskQueue
 from .pace import key_of
 from .parcels import are_light_atoms
+
+_ANSWER_SIZE: Final = 1 + wire.ANSWER_BODY.size
 
 
 class Stage(Enum):
@@ -161,7 +163,8 @@ class Loan:
         _, seconds = wire.ANSWER_BODY.unpack_from(delivery.data, 1)
         handle.seconds += seconds
         handle.result_bytes = 0
-        self.returned += wire.read_numbers(delivery.data, 1 + wire.ANSWER_BODY.size)
+        if len(delivery.data) > _ANSWER_SIZE:
+            self.returned += wire.read_numbers(delivery.data, _ANSWER_SIZE)
         values = handle.collect()
         self._alone.did(seconds, time.monotonic() - began, failed=handle.some_failed)
         finish([future], values)

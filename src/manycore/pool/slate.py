@@ -132,6 +132,13 @@ class Slate:
             slots[:] = _EMPTY[: len(slots)]
         return b"".join(found)
 
+    def take_one(self, number: int) -> int:
+        """As `take`, of one task."""
+        place = number & MASK
+        cell = self.slots[place]
+        self.slots[place] = 0
+        return cell
+
     @staticmethod
     def _parts(start: int, stop: int) -> Sequence[slice]:
         first, last = start & MASK, stop & MASK

@@ -24,8 +24,8 @@ from .freight import Delivery, Parcel, Unloader
 from .functions import Functions
 from .future import Failed
 from .lost import TaskLost
+from .pace import WINDOW
 from .parcels import Sender
-from .rules import WINDOW
 from .slate import Slate
 from .worker import Opening
 

@@ -37,6 +37,7 @@ from .lots import Calls, TaskQueue
 from .pace import key_of
 from .parcels import are_light_atoms
 
+_COUNTING: Final = threading.Lock()
 _ANSWER_SIZE: Final = 1 + wire.ANSWER_BODY.size
 
 
@@ -166,7 +167,8 @@ class Loan:
         if len(delivery.data) > _ANSWER_SIZE:
             self.returned += wire.read_numbers(delivery.data, _ANSWER_SIZE)
         values = handle.collect()
-        self._alone.did(seconds, time.monotonic() - began, failed=handle.some_failed)
+        with _COUNTING:
+            self._alone.did(seconds, time.monotonic() - began, failed=handle.some_failed)
         finish([future], values)
         self._stage = Stage.IDLE
         self._future = None

@@ -34,9 +34,8 @@ from .events import (
     TimePassed,
     Unwanted,
 )
-from .pace import MOST, TARGET, Pace
+from .pace import MOST, TARGET, WINDOW, Pace
 
-WINDOW: Final = 4 * MOST  # tasks that a worker may have; the shared memory has as many slots
 OVERDUE: Final = 5 * TARGET  # seconds: after that, what waits behind a running task is taken back
 CONFIRM: Final = 0.002  # seconds: a store is seen by every CPU after nanoseconds
 BOOT_TRIES: Final = 3  # initializers in a row that fail

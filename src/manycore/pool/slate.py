@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from manycore.base.segments import anonymous_file
 
-from .rules import WINDOW
+from .pace import WINDOW
 
 # Cells. All but RECALLED, HALTED and COLLECTED are the worker's.
 FIRST: Final = 0  #: the number of the first task of the batch that runs or was run last

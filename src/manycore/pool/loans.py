@@ -29,7 +29,7 @@ from . import wire
 from .bell import Bell
 from .freight import BIG, INLINE
 from .functions import PLAIN, Functions, Known
-from .future import Future, finish
+from .future import RUNNING, Future, finish
 from .handle import WorkerHandle
 from .ledger import Alone
 from .limits import NO_LIMITS
@@ -98,6 +98,7 @@ class Loan:
                 self._number = self.handle.done
                 self._stage = Stage.SENDING
                 self._future = future
+                future._state = RUNNING  # noqa: SLF001  # rule 3 of the future: it is ours now
                 self._send(call)
                 self._stage = Stage.WAITING
             self.handle.channel.wait()

@@ -30,6 +30,7 @@ from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
 from .plan import describe_limit
+from .protection.protections import Protections
 from .service import Service
 from .siblings import Siblings
 from .statistics import Column, serving, settle, use_row
@@ -75,6 +76,7 @@ class ServerCrew:
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
         self._inboxes = Inboxes()
+        self._protections = Protections(job.settings, board)
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
@@ -97,6 +99,7 @@ class ServerCrew:
         if self._socket is not None:
             self._socket.close()
         self._inboxes.close()
+        self._protections.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
@@ -107,6 +110,7 @@ class ServerCrew:
         self._inboxes.provide(places)
         row = self._rows[order.worker] = heapq.heappop(self._free)
         use_row(self._board, row)
+        self._protections.share_among(self._supervisor.workers)
         self._starts[order.number] += 1
         return partial(self._live, order, row)
 
@@ -122,7 +126,10 @@ class ServerCrew:
         try:
             boot = worker.Boot(before, after)
             siblings = partial(Siblings, order.number, self._inboxes, self._board)
-            return worker.live(order.number, tell, self._job, self._listeners, row, boot, siblings)
+            guard = self._protections.guard(index)
+            return worker.live(
+                order.number, tell, self._job, self._listeners, row, boot, siblings, guard
+            )
         finally:
             self._hooks.call("worker_exit", self._facts, who)
 
@@ -185,6 +192,8 @@ class ServerCrew:
             return
         self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
+        self._protections.forget(index)
+        self._protections.share_among(self._supervisor.workers)
         heapq.heappush(self._free, index)
         self._inboxes.forward({place: had - done for place, had, done in serving(self._board)})
         if lost:

@@ -15,7 +15,7 @@ from typing import Final
 from manycore.base.board import Board
 from manycore.settings import MODES, MOST_WORKERS
 
-_ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
+ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
 
 
 class Column(IntEnum):
@@ -34,9 +34,18 @@ class Column(IntEnum):
     THREADS = 10
     MODE = 11  #: its place in `MODES`
     LAST = 12  #: the last row that was used; of row 0 alone
+    REFUSED = 13
+    EXPIRED = 14
 
 
-_SUMS = (Column.ACCEPTED, Column.FINISHED, Column.FAILED, Column.LOST)
+_SUMS = (
+    Column.ACCEPTED,
+    Column.FINISHED,
+    Column.FAILED,
+    Column.LOST,
+    Column.REFUSED,
+    Column.EXPIRED,
+)
 
 
 class State(IntEnum):
@@ -62,6 +71,8 @@ class WorkerStatistics:
         open: Connections being served now.
         finished: Connections whose handler has ended.
         failed: Those of them whose handler raised.
+        refused: Connections that there was no room for, and that were closed at once.
+        expired: Connections that were ended since their clients were silent for too long.
         threads: Threads that serve, or wait for, connections now.
         mode: How it serves: `threads`, `asyncio` or `greenlets`.
     """
@@ -76,6 +87,8 @@ class WorkerStatistics:
     open: int
     finished: int
     failed: int
+    refused: int
+    expired: int
     threads: int
     mode: str
 
@@ -91,6 +104,8 @@ class ServerStatistics:
         finished: Connections whose handler has ended.
         failed: Those of them whose handler raised.
         lost: Connections that were open when their worker died.
+        refused: Connections that there was no room for, and that were closed at once.
+        expired: Connections that were ended since their clients were silent for too long.
     """
 
     workers: tuple[WorkerStatistics, ...]
@@ -99,11 +114,13 @@ class ServerStatistics:
     finished: int
     failed: int
     lost: int
+    refused: int
+    expired: int
 
 
 def create_board() -> Board:
     """Makes the board of a server."""
-    return Board.create(rows=_ROWS, columns=len(Column))
+    return Board.create(rows=ROWS, columns=len(Column))
 
 
 def use_row(board: Board, index: int) -> None:
@@ -126,6 +143,17 @@ def serving(board: Board) -> list[tuple[int, int, int]]:
     ]
 
 
+def open_connections(board: Board) -> int:
+    """Counts what all workers serve now, also those that drain; costs little, like `serving`."""
+    width, last = board.columns, board.row(0)[Column.LAST]
+    cells = board.cells(1, last + 1)
+    return sum(
+        cells[row + Column.ACCEPTED] - cells[row + Column.FINISHED]
+        for row in range(0, len(cells), width)
+        if cells[row + Column.PID]
+    )
+
+
 def read(board: Board) -> ServerStatistics:
     """Reads the whole board."""
     gone, *rows = (board.row(index).tolist() for index in range(board.rows))
@@ -137,6 +165,8 @@ def read(board: Board) -> ServerStatistics:
         finished=gone[Column.FINISHED] + sum(worker.finished for worker in workers),
         failed=gone[Column.FAILED] + sum(worker.failed for worker in workers),
         lost=gone[Column.LOST],
+        refused=gone[Column.REFUSED] + sum(worker.refused for worker in workers),
+        expired=gone[Column.EXPIRED] + sum(worker.expired for worker in workers),
     )
 
 
@@ -159,6 +189,8 @@ def _worker(row: list[int]) -> WorkerStatistics:
         open=max(0, row[Column.ACCEPTED] - row[Column.FINISHED]),
         finished=row[Column.FINISHED],
         failed=row[Column.FAILED],
+        refused=row[Column.REFUSED],
+        expired=row[Column.EXPIRED],
         threads=row[Column.THREADS],
         mode=MODES[row[Column.MODE]],
     )

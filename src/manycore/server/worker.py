@@ -19,13 +19,14 @@ from manycore.errors import ExitCode, TargetError
 from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
-from manycore.supervise.report import LetGoReport, ReadyReport, StacksReport
+from manycore.supervise.report import LetGoReport, ReadyReport, SpentReport, StacksReport
 
 from . import modes
 from .acceptor import Acceptor
 from .job import Job
 from .modes.mode import Mode
 from .plan import plan
+from .protection.guard import Guard
 from .siblings import Siblings
 from .statistics import Column, State
 
@@ -66,6 +67,7 @@ def live(
     row: memoryview,
     boot: Boot,
     siblings: Callable[[int], Siblings],
+    guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
     """Lives the whole life of a worker, in its own process.
 
@@ -77,6 +79,8 @@ def live(
         row: The worker's row on the board, which is its alone.
         boot: What is called meanwhile.
         siblings: Gives the other workers, when told how many connections each can have.
+        guard: Gives the worker's protections, when told what it serves with, and whom to tell that
+            it shall be renewed.
 
     Returns:
         The process's exit code.
@@ -105,6 +109,7 @@ def live(
             listeners,
             mode,
             siblings(mode.limit),
+            guard(mode, partial(tell, SpentReport())),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,
             row=row,

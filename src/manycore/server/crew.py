@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from manycore.base import descriptors, logs
+from manycore.base import descriptors, logs, privileges
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -26,6 +26,7 @@ from manycore.watch.control import ControlSocket
 from . import inside, statistics, worker
 from .control import ServerControl
 from .handover import Inboxes
+from .hangwatch import HangWatch
 from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
@@ -76,12 +77,15 @@ class ServerCrew:
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
         self._inboxes = Inboxes()
+        self._identity = privileges.find(job.settings.user, job.settings.group)
         self._protections = Protections(job.settings, board)
+        self._hangs = HangWatch(job.settings.timeout, board, self._rows)
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
         self._service.begin(supervisor, self._board)
+        self._hangs.begin(supervisor)
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -100,6 +104,7 @@ class ServerCrew:
             self._socket.close()
         self._inboxes.close()
         self._protections.close()
+        self._hangs.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
@@ -115,6 +120,7 @@ class ServerCrew:
         return partial(self._live, order, row)
 
     def _live(self, order: Spawn, index: int, tell: Tell) -> int:
+        privileges.become(self._identity)
         row = self._board.row(index)
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
@@ -125,8 +131,8 @@ class ServerCrew:
         after = partial(self._hooks.require, "post_worker_init", who)
         try:
             boot = worker.Boot(before, after)
-            siblings = partial(Siblings, order.number, self._inboxes, self._board)
-            guard = self._protections.guard(index)
+            siblings = Siblings(order.number, self._inboxes, self._board)
+            guard = self._protections.guard(index, self._hangs.ring)
             return worker.live(
                 order.number, tell, self._job, self._listeners, row, boot, siblings, guard
             )
@@ -192,6 +198,7 @@ class ServerCrew:
             return
         self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
+        self._hangs.gone(order.worker)
         self._protections.forget(index)
         self._protections.share_among(self._supervisor.workers)
         heapq.heappush(self._free, index)

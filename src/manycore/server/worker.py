@@ -29,6 +29,7 @@ from .plan import plan
 from .protection.guard import Guard
 from .siblings import Siblings
 from .statistics import Column, State
+from .stillness import Stillness
 
 log = logging.getLogger("manycore.server")
 
@@ -66,7 +67,7 @@ def live(
     listeners: list[Listener],
     row: memoryview,
     boot: Boot,
-    siblings: Callable[[int], Siblings],
+    siblings: Siblings,
     guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
     """Lives the whole life of a worker, in its own process.
@@ -78,7 +79,7 @@ def live(
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
         boot: What is called meanwhile.
-        siblings: Gives the other workers, when told how many connections each can have.
+        siblings: The other workers.
         guard: Gives the worker's protections, when told what it serves with, and whom to tell that
             it shall be renewed.
 
@@ -100,15 +101,18 @@ def live(
         tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
         return ExitCode.BOOT_FAILED
 
+    stillness = Stillness(mode, listeners, row)
+
     def show_stacks() -> None:
         stackfile.answer()
+        stillness.look()
         tell(StacksReport())
 
     with signals.captured(*_STOPS, *_unclaimed_signals(), stackfile.ASK) as inbox:
         acceptor = Acceptor(
             listeners,
             mode,
-            siblings(mode.limit),
+            siblings,
             guard(mode, partial(tell, SpentReport())),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,

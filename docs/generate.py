@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manycore.settings import key, shown, table, variable
+from manycore.settings import MapSettings, ServeSettings, Settings, key, shown, table, variable
 
 SETTINGS = Path(__file__).parent / "settings.md"
 
@@ -22,10 +22,22 @@ two functions read neither variables nor files.
 """
 
 
+_MAP = """\
+# Settings of `manycore map`
+
+Each is a flag of `manycore map`, an environment variable, and a key in the table `map` of
+`manycore.toml`, or in `[tool.manycore.map]` of `pyproject.toml`.
+"""
+
+
 def settings_page() -> str:
     """Makes the page of settings."""
-    lines, topic = [_HEAD], ""
-    for name, setting in table().items():
+    return "\n".join([_HEAD, *_rows(ServeSettings), _MAP, *_rows(MapSettings)])
+
+
+def _rows(kind: type[Settings]) -> list[str]:
+    lines, topic = [], ""
+    for name, setting in table(kind).items():
         if setting.topic != topic:
             topic = setting.topic
             lines.append(f"## {topic}\n")
@@ -33,10 +45,11 @@ def settings_page() -> str:
         lines.append(f"{setting.text}\n")
         flags = ", ".join(f"`{f'{flag} {setting.metavar}'.rstrip()}`" for flag in setting.flags)
         lines.append(f"- flag: {flags}")
-        lines.append(f"- variable: `{variable(name)}`")
-        lines.append(f"- argument: `{name}`")
+        lines.append(f"- variable: `{variable(name, kind.section)}`")
+        if not kind.section:
+            lines.append(f"- argument: `{name}`")
         lines.append(f"- default: `{shown(setting.default)}`\n")
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

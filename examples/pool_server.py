@@ -1,6 +1,7 @@
-"""A server made of pools: in each process of a pool, a pool of threads answers connections.
+"""A server made of pools, as it is written for `multiprocessing`: only the import is another one.
 
-`manycore.serve` does it better; this shows that pools nest, and that a socket can be an argument.
+In each process of a pool, a pool of threads answers connections. `manycore serve` does it better:
+this one answers as many connections at a time as it has threads, and no more.
 
 Run it: python examples/pool_server.py [PORT]
 """
@@ -11,7 +12,7 @@ import sys
 from manycore import Pool, ThreadPool, cpu_count
 
 
-def worker_thread(conn: socket.socket) -> None:
+def worker_thread(conn):
     while True:
         recv_data = conn.recv(1000)
         if recv_data:
@@ -21,10 +22,10 @@ def worker_thread(conn: socket.socket) -> None:
             break
 
 
-def worker_process(server: socket.socket) -> None:
+def worker_process(server):
     pool = ThreadPool(cpu_count())
     while True:
-        conn, _ = server.accept()
+        conn, addr = server.accept()
         pool.apply_async(worker_thread, args=(conn,))
 
 
@@ -35,7 +36,8 @@ if __name__ == "__main__":
     print(server.getsockname()[1], flush=True)
     n = cpu_count()
     pool = Pool(n)
-    for _ in range(n):  # each CPU gets a process
+    for i in range(n):  # each CPU gets a process
+        pool.apply_async(func=worker_process, args=(server,))
         pool.apply_async(func=worker_process, args=(server,))
     pool.close()
     pool.join()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .errors import BindError as BindError
     from .errors import BootError as BootError
     from .errors import ManycoreError as ManycoreError
+    from .errors import MapError as MapError
+    from .errors import MapRefused as MapRefused
     from .errors import MissingExtra as MissingExtra
     from .errors import NotInServerError as NotInServerError
     from .errors import RemoteError as RemoteError
@@ -49,7 +51,14 @@ if TYPE_CHECKING:
     from .errors import TaskTimeout as TaskTimeout
     from .pool.classic import Pool as Pool
     from .pool.executor import Executor as Executor
+    from .pool.explain import Explanation as Explanation
     from .pool.lost import TaskLost as TaskLost
+    from .pool.neighbours import register_joblib as register_joblib
+    from .pool.seeds import seeded as seeded
+    from .pool.seeds import task_seed as task_seed
+    from .pool.statistics import PoolStatistics as PoolStatistics
+    from .pool.statistics import PoolWorkerStatistics as PoolWorkerStatistics
+    from .pool.statistics import TimeSpent as TimeSpent
     from .pool.threads import ThreadPool as ThreadPool
     from .process.context import Array as Array
     from .process.context import Barrier as Barrier
@@ -94,14 +103,19 @@ _HOMES = {
     "Condition": ".process.context",
     "Event": ".process.context",
     "Executor": ".pool.executor",
+    "Explanation": ".pool.explain",
     "JoinableQueue": ".process.context",
     "Lock": ".process.context",
     "Manager": ".state.manager",
     "ManycoreError": ".errors",
+    "MapError": ".errors",
+    "MapRefused": ".errors",
     "MissingExtra": ".errors",
     "NotInServerError": ".errors",
     "Pipe": ".process.context",
     "Pool": ".pool.classic",
+    "PoolStatistics": ".pool.statistics",
+    "PoolWorkerStatistics": ".pool.statistics",
     "Process": ".process.process",
     "ProcessError": "multiprocessing",
     "ProcessNode": ".base.tree",
@@ -128,6 +142,7 @@ _HOMES = {
     "TaskLost": ".pool.lost",
     "TaskTimeout": ".errors",
     "ThreadPool": ".pool.threads",
+    "TimeSpent": ".pool.statistics",
     "TimeoutError": "multiprocessing",
     "Value": ".process.context",
     "WorkerLost": ".base.worker_lost",
@@ -147,12 +162,15 @@ _HOMES = {
     "offload": ".server.offloading",
     "parent_process": "multiprocessing",
     "preload": ".base.template",
+    "register_joblib": ".pool.neighbours",
+    "seeded": ".pool.seeds",
     "serve": ".server.server",
     "set_executable": "multiprocessing",
     "set_forkserver_preload": ".process.context",
     "set_start_method": ".process.context",
     "shared": ".server.sharing",
     "sleep": ".server.sleeping",
+    "task_seed": ".pool.seeds",
     "tree": ".base.tree",
 }
 
@@ -167,14 +185,19 @@ __all__ = [
     "Condition",
     "Event",
     "Executor",
+    "Explanation",
     "JoinableQueue",
     "Lock",
     "Manager",
     "ManycoreError",
+    "MapError",
+    "MapRefused",
     "MissingExtra",
     "NotInServerError",
     "Pipe",
     "Pool",
+    "PoolStatistics",
+    "PoolWorkerStatistics",
     "Process",
     "ProcessError",
     "ProcessNode",
@@ -201,6 +224,7 @@ __all__ = [
     "TaskLost",
     "TaskTimeout",
     "ThreadPool",
+    "TimeSpent",
     "TimeoutError",
     "Value",
     "WorkerLost",
@@ -220,12 +244,15 @@ __all__ = [
     "offload",
     "parent_process",
     "preload",
+    "register_joblib",
+    "seeded",
     "serve",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
     "shared",
     "sleep",
+    "task_seed",
     "tree",
 ]
 

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     USAGE = 2  #: an option, a variable or a settings file is wrong
     BOOT_FAILED = 3  #: a worker could not boot, and would not the next time
     TARGET_FAILED = 4  #: the target could not be loaded
+    INTERRUPTED = 130  #: Ctrl-C, as shells say it
 
 
 class ManycoreError(Exception):
@@ -309,6 +310,31 @@ class StateTypeError(StateError, TypeError):
 
 class StateDamaged(StateError, OSError):  # noqa: N818  # what happened
     """The file is not whole, after a power cut say. Nothing was read from it. An `OSError`."""
+
+
+class MapError(ManycoreError):
+    """A map from the command line cannot go on. Whoever runs it must act.
+
+    Args:
+        where: The file, or the line of it.
+        problem: What is wrong.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
+        super().__init__(where, problem, remedy)
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+class MapRefused(MapError):  # noqa: N818  # what happened
+    """A map from the command line is not begun: its files do not fit what it was asked to do."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
 
 
 class TaskTimeout(ManycoreError, TimeoutError):  # noqa: N818  # a settled name

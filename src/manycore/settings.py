@@ -4,6 +4,9 @@ A row of `ServeSettings` is the whole definition of a setting: from it come the 
 the `MANYCORE_…` variable, the key in `[tool.manycore]` of pyproject.toml (or at the top of
 manycore.toml), the argument of `serve` and `Server`, the help text and the page in the docs.
 
+`MapSettings` are those of `manycore map`: their variables begin with `MANYCORE_MAP_`, and their
+keys are in a table `map` of the same file.
+
 A flag overrides a variable, a variable the file, and the file the default.
 """
 
@@ -16,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from .base.addresses import (
     BindAddress,
@@ -100,6 +103,10 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _limit(value: Any) -> float | None:
+    return None if value in {"none", None} else _positive_seconds(value)
+
+
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if isinstance(value, str) and value.lower() in choices:
@@ -116,6 +123,12 @@ def _switch(value: Any) -> bool:
     if said in (False, "0", "false", "no", "off"):
         return False
     raise ValueError(f"{value!r} is neither yes nor no")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"{value!r} is no name")
+    return value
 
 
 def _workers(value: Any) -> int:
@@ -215,6 +228,8 @@ class ServeSettings:
         >>> ServeSettings(bind="127.0.0.1:8888", workers=2).bind
         (TcpAddress(host='127.0.0.1', port=8888),)
     """
+
+    section: ClassVar[str] = ""
 
     bind: tuple[BindAddress, ...] = _setting(
         "127.0.0.1:8000",
@@ -550,8 +565,7 @@ class ServeSettings:
     )
 
     def __post_init__(self) -> None:
-        for name, setting in table().items():
-            object.__setattr__(self, name, parse(setting, getattr(self, name), name))
+        _parse_all(self)
         _check_together(self)
 
 
@@ -583,9 +597,132 @@ def _check_tls(settings: ServeSettings) -> None:
         raise SettingsError("proxy_from", problem, "give the proxies' networks")
 
 
-def table() -> dict[str, Setting]:
+@dataclass(frozen=True, kw_only=True)
+class MapSettings:
+    """How `manycore map` runs. Values may be given as text, as in a file, or ready.
+
+    Raises:
+        SettingsError: For the first value that is wrong; `where` is the argument's name.
+
+    Example:
+        >>> MapSettings(timeout="30").timeout
+        30.0
+    """
+
+    section: ClassVar[str] = "map"
+
+    input: str = _setting(
+        "-",
+        _text,
+        "-i",
+        "--input",
+        metavar="FILE|-|GLOB",
+        remedy="give a file, - for standard input, or a pattern as 'images/*.png'",
+        topic="What is read and written",
+        text="Where the items come from: the lines of a file, - for the lines of standard input, "
+        "or a pattern in quotes: then each path that it finds is an item, in order of the names.",
+    )
+    items: str = _setting(
+        "text",
+        _one_of("text", "json"),
+        "--items",
+        metavar="text|json",
+        remedy="give text or json",
+        topic="What is read and written",
+        text="What the function is called with: the line as text, without its end, or the value "
+        "that the line is as JSON.",
+    )
+    output: str = _setting(
+        "-",
+        _text,
+        "-o",
+        "--output",
+        metavar="FILE|-",
+        remedy="give a file, or - for standard output",
+        topic="What is read and written",
+        text="Where the results go, a line of JSON for each item; - is standard output. A file "
+        "is written anew by every run.",
+    )
+    unordered: bool = _setting(
+        False,
+        _switch,
+        "--unordered",
+        metavar="",
+        switch=True,
+        remedy="give yes or no",
+        topic="What is read and written",
+        text="Write results as they come. Otherwise they come in the order of the items, and "
+        "what is done early waits for its turn.",
+    )
+    journal: str = _setting(
+        "",
+        str,
+        "--journal",
+        metavar="FILE",
+        remedy="give a file",
+        topic="What is read and written",
+        text="Where what is done is written down at once. The same command, run again after "
+        "whatever ended it, does only what is missing.",
+    )
+    workers: int = _setting(
+        "auto",
+        _workers,
+        "-w",
+        "--workers",
+        metavar="N|auto",
+        remedy="give a whole number from 1, or auto",
+        topic="Work",
+        text="How many worker processes. auto: one for each CPU that this process may use.",
+    )
+    timeout: float | None = _setting(
+        "none",
+        _limit,
+        "--timeout",
+        metavar="SECONDS|none",
+        remedy="give a number of seconds above 0, or none",
+        topic="Work",
+        text="How long an item may take. Then TaskTimeout is raised inside the function, and "
+        "half a second later its worker is killed if that did not help.",
+    )
+    retries: int = _setting(
+        0,
+        _whole(0, 1_000_000),
+        "--retries",
+        metavar="N",
+        remedy="give a whole number from 0",
+        topic="Work",
+        text="How often an item that failed is tried again: one that raised, took too long, or "
+        "whose worker died.",
+    )
+    quiet: bool = _setting(
+        False,
+        _switch,
+        "-q",
+        "--quiet",
+        metavar="",
+        switch=True,
+        remedy="give yes or no",
+        topic="Work",
+        text="Show no progress; NO_COLOR in the environment does the same.",
+    )
+
+    def __post_init__(self) -> None:
+        _parse_all(self)
+
+
+Settings = ServeSettings | MapSettings
+S = TypeVar("S", ServeSettings, MapSettings)
+_SECTIONS = (MapSettings.section,)
+
+
+def table(kind: type[Settings] = ServeSettings) -> dict[str, Setting]:
     """Every setting by its name, in the order of the help."""
-    return {field.name: field.metadata["setting"] for field in dataclasses.fields(ServeSettings)}
+    return {field.name: field.metadata["setting"] for field in dataclasses.fields(kind)}
+
+
+def _parse_all(settings: Settings) -> None:
+    for name, setting in table(type(settings)).items():
+        object.__setattr__(settings, name, parse(setting, getattr(settings, name), name))
 
 
 def parse(setting: Setting, value: Any, where: str) -> Any:
@@ -612,14 +749,16 @@ def shown(default: Any) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def variable(name: str) -> str:
+def variable(name: str, section: str = "") -> str:
     """Gives the environment variable of a setting.
 
     Example:
         >>> variable("log_level")
         'MANYCORE_LOG_LEVEL'
+        >>> variable("retries", "map")
+        'MANYCORE_MAP_RETRIES'
     """
-    return PREFIX + name.upper()
+    return PREFIX + "_".join(filter(None, (section, name))).upper()
 
 
 def key(name: str) -> str:
@@ -637,7 +776,8 @@ def gather(
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
     directory: Path | None = None,
-) -> tuple[ServeSettings, frozenset[str]]:
+    kind: type[S] = ServeSettings,  # type: ignore[assignment]  # that is what S is then
+) -> tuple[S, frozenset[str]]:
     """Puts the settings together: flags over variables over a file over the defaults.
 
     Args:
@@ -645,6 +785,7 @@ def gather(
         environ: The environment; by default this process's.
         file: The settings file; without one, the first of `FILES` in the directory, if any.
         directory: Where to look for it; by default the working directory.
+        kind: Which settings.
 
     Returns:
         The settings, and the names of those that somebody set.
@@ -654,16 +795,17 @@ def gather(
     """
     environ = os.environ if environ is None else environ
     found = file or find_file(directory or Path())
-    written = {} if found is None else read_file(found)
+    written = {} if found is None else read_file(found, kind)
     values: dict[str, Any] = {}
-    for name, setting in table().items():
+    for name, setting in table(kind).items():
+        in_environment = variable(name, kind.section)
         if flags.get(name) not in (None, ()):
             values[name] = parse(setting, flags[name], setting.flags[-1])
-        elif environ.get(variable(name)):
-            values[name] = parse(setting, environ[variable(name)], variable(name))
+        elif environ.get(in_environment):
+            values[name] = parse(setting, environ[in_environment], in_environment)
         elif name in written:
             values[name] = parse(setting, written[name], f"{found}: {key(name)}")
-    return ServeSettings(**values), frozenset(values)
+    return kind(**values), frozenset(values)
 
 
 def find_file(directory: Path) -> Path | None:
@@ -680,7 +822,7 @@ def _tools(content: dict[str, Any]) -> dict[str, Any]:
     return tools if isinstance(tools, dict) else {}
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, kind: type[Settings] = ServeSettings) -> dict[str, Any]:
     """Reads a settings file: values by the settings' names, not parsed yet.
 
     Raises:
@@ -688,21 +830,29 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     content = _load(path)
     values = _tools(content).get("manycore", {}) if path.name == "pyproject.toml" else content
+    where = f"{path}: "
     if not isinstance(values, dict):
-        raise SettingsError(f"{path}: tool.manycore", "it is no table", "write [tool.manycore]")
-    known = {key(name): name for name in table()} | {name: name for name in table()}
+        raise SettingsError(f"{where}tool.manycore", "it is no table", "write [tool.manycore]")
+    if kind.section:
+        values = values.get(kind.section, {})
+        where += f"{kind.section}."
+        if not isinstance(values, dict):
+            raise SettingsError(where[:-1], "it is no table", f"write [{kind.section}]")
+    else:
+        values = {written: value for written, value in values.items() if written not in _SECTIONS}
+    known = {key(name): name for name in table(kind)} | {name: name for name in table(kind)}
     for written in values:
         if written not in known:
             raise SettingsError(
-                f"{path}: {written}", "there is no such setting", _suggestion(written)
+                f"{where}{written}", "there is no such setting", _suggestion(written, kind)
             )
     return {known[written]: value for written, value in values.items()}
 
 
-def _suggestion(written: str) -> str:
+def _suggestion(written: str, kind: type[Settings]) -> str:
     import difflib  # only a mistake needs it
 
-    names = [key(name) for name in table()]
+    names = [key(name) for name in table(kind)]
     close = difflib.get_close_matches(written, names, n=1)
     return f"did you mean {close[0]}?" if close else f"the settings are {', '.join(names)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from command import run as command
 from command import serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -73,3 +75,12 @@ def test_asgi(tmp_path: Path) -> None:
         connection.request("GET", "/")
         assert connection.getresponse().read() == f"hello from {served.workers()[0]}\n".encode()
         connection.close()
+
+
+def test_words() -> None:
+    """The example for the shell does what its first lines say."""
+    done = command("map", "examples/words.py:words", "-q", "-i", "docs/*.md", cwd=EXAMPLES.parent)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "docs/index.md" in [row["item"] for row in rows]
+    assert all(row["result"] > 10 for row in rows)

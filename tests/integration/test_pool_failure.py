@@ -289,6 +289,20 @@ def test_a_slow_task_delays_nobody(pool: Pool) -> None:
     assert not futures[500].done()
 
 
+def test_what_is_taken_back_from_a_slow_task_is_done(pool: Pool) -> None:
+    """Behind tasks that hang for a moment in batches of short ones, each gives its own result."""
+    pool.map(pause_now_and_then, range(1, 90))  # now most are known to be short
+    for _ in range(8):
+        found = pool.map(pause_now_and_then, range(3_000))
+        assert found == [(n,) for n in range(3_000)]
+
+
+def pause_now_and_then(number: int) -> tuple[int]:
+    if number % 97 == 0:
+        time.sleep(0.013)  # longer than the pool thinks, and over when it has begun to wonder
+    return (number,)
+
+
 def nap(seconds: float) -> None:
     if seconds:
         time.sleep(seconds)

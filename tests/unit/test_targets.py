@@ -13,8 +13,8 @@ from textwrap import dedent
 
 import pytest
 
+from manycore.base.targets import HOW_TO_WRITE, load
 from manycore.errors import ExitCode, TargetError
-from manycore.server.targets import HOW_TO_WRITE, load
 
 
 class Project:

@@ -17,6 +17,7 @@ from manycore.settings import variable
 _HOMES: Final = {
     "serve": ".serve",
     "check": ".check",
+    "map": ".map",
     "status": ".control",
     "reload": ".control",
     "scale": ".control",

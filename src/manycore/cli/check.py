@@ -25,7 +25,8 @@ def check(target: str, config: Path | None, **flags: Any) -> None:
       0  it would start          2  a setting is wrong
       1  an address is taken     4  the target could not be loaded
     """  # noqa: D205  # it is the help page
-    from manycore.server import server, targets
+    from manycore.base import targets
+    from manycore.server import server
     from manycore.server.entrance import check_entrance
     from manycore.server.plan import describe_limit, plan, require_extras
 

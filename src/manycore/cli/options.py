@@ -8,19 +8,29 @@ from typing import Any, TypeVar
 
 import click
 
-from manycore.settings import shown, table, variable
+from manycore.settings import MapSettings, ServeSettings, Settings, shown, table, variable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def settings_options(command: F) -> F:
-    """Gives a command a flag for every setting, and `--config`."""
-    for name, setting in reversed(table().items()):
-        if setting.switch:
-            form: dict[str, Any] = {"is_flag": True, "default": None}
-        else:
-            form = {"metavar": setting.metavar, "multiple": setting.many}
-        command = click.option(*setting.flags, name, help=setting.text, **form)(command)
+    """Gives a command a flag for every setting of a server, and `--config`."""
+    return _options(command, ServeSettings)
+
+
+def map_options(command: F) -> F:
+    """Gives a command a flag for every setting of a map, and `--config`."""
+    return _options(command, MapSettings)
+
+
+def _options(command: F, kind: type[Settings]) -> F:
+    for name, setting in reversed(table(kind).items()):
+        shape: dict[str, Any] = (
+            {"is_flag": True, "default": None}
+            if setting.switch
+            else {"metavar": setting.metavar, "multiple": setting.many}
+        )
+        command = click.option(*setting.flags, name, help=setting.text, **shape)(command)
     return click.option(
         "-c",
         "--config",
@@ -30,11 +40,11 @@ def settings_options(command: F) -> F:
     )(command)
 
 
-def write_settings(formatter: click.HelpFormatter) -> None:
+def write_settings(formatter: click.HelpFormatter, kind: type[Settings]) -> None:
     """Writes the settings into a help page, a heading a topic."""
     by_topic: dict[str, list[tuple[str, str]]] = {}
-    for name, setting in table().items():
-        default = f"[{variable(name)}; default: {shown(setting.default)}]"
+    for name, setting in table(kind).items():
+        default = f"[{variable(name, kind.section)}; default: {shown(setting.default)}]"
         term = f"{', '.join(setting.flags)} {setting.metavar}".rstrip()
         by_topic.setdefault(setting.topic, []).append((term, f"{setting.text} {default}"))
     for topic, rows in by_topic.items():

@@ -5,13 +5,26 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from .executor import start_engine
+from .explain import Explanation, print_explanation
 from .future import Future
 from .jobs import MapFuture, start_map
 from .limits import Limits, limits_of
 from .results import Results, wait_for_all
+from .seeds import Numbered, Seeded, SeededMap, number
+from .shown import ShownResults, show, wait_shown
+from .statistics import PoolStatistics, statistics_of
+
+
+class _Way(NamedTuple):
+    """How a map is done."""
+
+    timeout: float | None
+    star: bool = False
+    progress: bool = False
+    seed: int | None = None
 
 
 class Pool:
@@ -31,6 +44,8 @@ class Pool:
         retries: How often a task that failed is tried again.
         retry_on: With which failures.
         grace: Seconds from the exception inside a task that takes too long to its worker's end.
+        threads_per_worker: How many threads BLAS and OpenMP may have in each worker; by default its
+            share of the CPUs.
 
     Raises:
         ValueError: For a number that cannot be.
@@ -55,6 +70,7 @@ class Pool:
         retries: int = 0,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         grace: float = 0.5,
+        threads_per_worker: int | None = None,
     ) -> None:
         del context
         self._limits = limits_of(timeout, retries, retry_on, grace)
@@ -65,6 +81,7 @@ class Pool:
             tuple(initargs),
             tasks=maxtasksperchild,
             memory=max_memory_per_worker,
+            threads=threads_per_worker,
         )
         self._forgotten = weakref.finalize(self, self._engine.terminate)
         self._forgotten.atexit = False
@@ -89,6 +106,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
+        seed: int | None = None,
     ) -> Any:
         """Calls a function in a worker and waits for what it returns.
 
@@ -97,8 +115,9 @@ class Pool:
             args: Its positional arguments.
             kwds: Its keyword arguments.
             timeout: Seconds that it may take; the pool's when omitted.
+            seed: Gives the call random numbers that are the same each time.
         """
-        return self.apply_async(func, args, kwds, timeout=timeout).result()
+        return self.apply_async(func, args, kwds, timeout=timeout, seed=seed).result()
 
     def apply_async(
         self,
@@ -110,6 +129,7 @@ class Pool:
         *,
         timeout: float | None = None,
         retries: int | None = None,
+        seed: int | None = None,
     ) -> Future:
         """Queues a call.
 
@@ -121,10 +141,14 @@ class Pool:
             error_callback: Called with what it raised.
             timeout: Seconds that it may take; the pool's when omitted.
             retries: How often it is tried again when it failed; the pool's when omitted.
+            seed: Gives the call random numbers that are the same each time.
 
         Raises:
-            ValueError: When the pool is closed.
+            ValueError: When the pool is closed, or the seed is no whole number.
         """
+        if seed is not None:
+            self._check_seeds()
+            func = Seeded(func, seed)
         future = Future(func, tuple(args), dict(kwds) if kwds else None, self._engine)
         future.limits = self._limits_for(timeout, retries)
         _call_back(future, callback, error_callback)
@@ -141,6 +165,8 @@ class Pool:
         chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         *,
         timeout: float | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> list[Any]:
         """Calls a function with each item; gives the list of what it returns.
 
@@ -151,12 +177,14 @@ class Pool:
             iterable: The items.
             chunksize: For the standard library's sake: batches are sized by measured time.
             timeout: Seconds that each item may take; the pool's when omitted.
+            progress: Whether to show on standard error how far it is.
+            seed: Gives each item random numbers of its own, on any number of workers the same.
 
         Raises:
             Exception: What the first item that failed raised, after all have ended.
-            ValueError: When the pool is closed.
+            ValueError: When the pool is closed, or the seed is no whole number.
         """
-        return self._map(func, iterable, timeout, star=False)
+        return self._map(func, iterable, _Way(timeout, progress=progress, seed=seed))
 
     def starmap(
         self,
@@ -165,9 +193,11 @@ class Pool:
         chunksize: int | None = None,  # noqa: ARG002  # the standard library's
         *,
         timeout: float | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> list[Any]:
         """As `map`, of items that are tuples of arguments."""
-        return self._map(func, iterable, timeout, star=True)
+        return self._map(func, iterable, _Way(timeout, star=True, progress=progress, seed=seed))
 
     def map_async(
         self,
@@ -178,9 +208,12 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
         *,
         timeout: float | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> MapFuture:
         """As `map`, without waiting."""
-        return self._map_async(func, iterable, callback, error_callback, timeout, star=False)
+        way = _Way(timeout, progress=progress, seed=seed)
+        return self._map_async(func, iterable, callback, error_callback, way)
 
     def starmap_async(
         self,
@@ -191,9 +224,12 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
         *,
         timeout: float | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> MapFuture:
         """As `starmap`, without waiting."""
-        return self._map_async(func, iterable, callback, error_callback, timeout, star=True)
+        way = _Way(timeout, star=True, progress=progress, seed=seed)
+        return self._map_async(func, iterable, callback, error_callback, way)
 
     def imap(
         self,
@@ -202,12 +238,14 @@ class Pool:
         chunksize: int = 1,
         *,
         timeout: float | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> Results:
         """Gives an iterator over what the function returns for each item, in order.
 
         Items are read as results are taken: a few batches ahead, however many there are.
         """
-        return self._imap(func, iterable, chunksize, timeout, ordered=True)
+        return self._imap(func, iterable, chunksize, _Way(timeout, progress=progress, seed=seed))
 
     def imap_unordered(
         self,
@@ -216,9 +254,12 @@ class Pool:
         chunksize: int = 1,
         *,
         timeout: float | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> Results:
         """As `imap`, in the order in which they come."""
-        return self._imap(func, iterable, chunksize, timeout, ordered=False)
+        way = _Way(timeout, progress=progress, seed=seed)
+        return self._imap(func, iterable, chunksize, way, ordered=False)
 
     def share(self, value: Any) -> Any:
         """Gives something that stands for an object and is sent to each worker once.
@@ -243,6 +284,29 @@ class Pool:
 
     # The pool itself.
 
+    def statistics(self) -> PoolStatistics:
+        """Gives the pool's figures at this moment; costs the workers nothing.
+
+        Example:
+            >>> with Pool(2) as pool:
+            ...     _ = pool.map(abs, range(1000))
+            ...     pool.statistics().done
+            1000
+        """
+        return statistics_of(self._engine)
+
+    def explain(self) -> Explanation:
+        """Prints where the time of the workers went, and what to change; gives it, too.
+
+        Example:
+            >>> with Pool(2) as pool:
+            ...     _ = pool.map(abs, range(1000))
+            ...     explanation = pool.explain()  # doctest: +ELLIPSIS
+            2 workers, ... s: 1,000 tasks done, 0 of them failed
+            ...
+        """
+        return print_explanation(self._engine)
+
     def close(self) -> None:
         """Takes no more tasks; the workers end when all is done."""
         self._engine.close()
@@ -262,19 +326,14 @@ class Pool:
             raise ValueError("Pool is still running")
         self._engine.join()
 
-    def _map(
-        self,
-        function: Callable[..., Any],
-        iterable: Iterable[Any],
-        timeout: float | None,
-        *,
-        star: bool,
-    ) -> list[Any]:
-        limits = self._limits_for(timeout)
-        if isinstance(iterable, Sized):
-            items = _as_sequence(iterable)
-            return start_map(self._engine, function, items, limits, star=star).result()  # type: ignore[no-any-return]
-        return wait_for_all(Results(self._engine, function, iterable, limits, star=star))
+    def _map(self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way) -> list[Any]:
+        if not isinstance(iterable, Sized):
+            return wait_for_all(self._results(function, iterable, way))
+        items = _as_sequence(iterable)
+        future = self._start(function, items, way)
+        if way.progress:
+            return wait_shown(future, function, len(items))
+        return future.result()  # type: ignore[no-any-return]
 
     def _map_async(
         self,
@@ -282,14 +341,14 @@ class Pool:
         iterable: Iterable[Any],
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
-        timeout: float | None,
-        *,
-        star: bool,
+        way: _Way,
     ) -> MapFuture:
-        limits = self._limits_for(timeout)
-        future = start_map(self._engine, function, _as_sequence(iterable), limits, star=star)
+        items = _as_sequence(iterable)
+        future = self._start(function, items, way)
         _call_back(future, callback, error_callback)
         future.owner = self
+        if way.progress:
+            show(future, function, len(items))
         return future
 
     def _imap(
@@ -297,14 +356,38 @@ class Pool:
         function: Callable[..., Any],
         iterable: Iterable[Any],
         chunksize: int,
-        timeout: float | None,
+        way: _Way,
         *,
-        ordered: bool,
+        ordered: bool = True,
     ) -> Results:
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        limits = self._limits_for(timeout)
-        return Results(self._engine, function, iterable, limits, ordered=ordered, owner=self)
+        return self._results(function, iterable, way, ordered=ordered, owner=self)
+
+    def _start(self, function: Callable[..., Any], items: Sequence[Any], way: _Way) -> MapFuture:
+        limits, star = self._limits_for(way.timeout), way.star
+        if way.seed is not None:
+            function, items = self._seeded_map(function, way), Numbered(items)
+            star = False
+        return start_map(self._engine, function, items, limits, star=star)
+
+    def _results(
+        self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way, **options: Any
+    ) -> Results:
+        limits, star = self._limits_for(way.timeout), way.star
+        if way.seed is not None:
+            function, iterable = self._seeded_map(function, way), number(iterable)
+            star = False
+        kind = ShownResults if way.progress else Results
+        return kind(self._engine, function, iterable, limits, star=star, **options)
+
+    def _seeded_map(self, function: Callable[..., Any], way: _Way) -> SeededMap:
+        assert way.seed is not None
+        self._check_seeds()
+        return SeededMap(function, way.seed, star=way.star)
+
+    def _check_seeds(self) -> None:
+        """Raises where tasks cannot have random numbers of their own."""
 
     def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
         if timeout is None and retries is None:

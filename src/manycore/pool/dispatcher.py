@@ -27,6 +27,7 @@ from .freight import Parcel
 from .functions import Functions
 from .future import Failed, Future
 from .handle import WorkerHandle
+from .ledger import Ledger
 from .lots import TaskQueue
 from .rules import Schedule
 from .shared import Shelf
@@ -43,6 +44,7 @@ class Dispatcher:
         schedule: What decides.
         hire: Starts a worker under a number.
         memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
+        ledger: Where it writes down how the workers spend their time.
 
     Attributes:
         handles: The workers that there are.
@@ -59,7 +61,9 @@ class Dispatcher:
         schedule: Schedule,
         hire: Callable[[int, Functions, Segments], WorkerHandle],
         memory_per_worker: int | None,
+        ledger: Ledger,
     ) -> None:
+        self.ledger = ledger
         self.handles: dict[int, WorkerHandle] = {}
         self.requests: deque[Callable[[], None]] = deque()
         self.broken: BaseException | None = None
@@ -190,7 +194,10 @@ class Dispatcher:
         return self._poller.poll(0)
 
     def _handle(self, event: events.Event) -> None:
-        for action in self._schedule.handle(event, time.monotonic()):
+        now = time.monotonic()
+        if type(event) is not events.TimePassed:
+            self.ledger.note(event, queued=bool(self._queue.waiting), now=now)
+        for action in self._schedule.handle(event, now):
             self._do_by_kind[type(action)](action)
         if self._stopping and self._queue.waiting:
             self._queue.cancel_all()
@@ -239,9 +246,14 @@ class Dispatcher:
         desk = self._schedule.desks[handle.number]
         if desk.batches:
             handle.move_to(desk.batches[0].first)
+        began = time.monotonic()
         values = handle.collect()
         if not values:
             return
+        ledger = self.ledger
+        ledger.tasks += len(values)  # first: whoever has a result may look at the figures
+        if handle.some_failed:
+            ledger.failed += sum(type(value) is Failed for value in values)
         retry: deque[Any] = deque()
         at = 0
         for lot in self._schedule.done(handle.number, handle.done):
@@ -249,6 +261,8 @@ class Dispatcher:
             part = values if count == len(values) else values[at : at + count]
             lot.deliver(part, retry, failed=handle.some_failed)
             at += count
+        ledger.collecting += time.monotonic() - began
+        ledger.retried += len(retry)
         self._queue.waiting.extendleft(retry)
 
     def _weigh(self, handle: WorkerHandle) -> None:
@@ -276,6 +290,7 @@ class Dispatcher:
 
     def _start(self, action: actions.Start) -> None:
         worker = action.worker
+        self.ledger.started(worker, time.monotonic())
         try:
             handle = self._hire(worker, self._functions, self._segments)
         except Exception as error:
@@ -288,10 +303,12 @@ class Dispatcher:
             self._poller.register(fd, _READ)
 
     def _send(self, action: actions.Send) -> None:
-        handle, batch = self.handles[action.worker], action.batch
+        handle, batch, began = self.handles[action.worker], action.batch, time.monotonic()
         written = handle.sender.write(batch.first, batch.lot)
         handle.send(written.parcels)
         self._schedule.sent(action.worker, written.tasks, written.size)
+        self.ledger.sent(action.worker, began, queued=bool(self._queue.waiting))
+        self.ledger.sending += time.monotonic() - began
 
     def _send_again(self, handle: WorkerHandle, first: int) -> None:
         for batch in self._schedule.desks[handle.number].batches:
@@ -321,7 +338,9 @@ class Dispatcher:
         else:
             error = handle.conclude(lot)
         retry: deque[Any] = deque()
+        self.ledger.lose()
         lot.deliver([Failed(error)], retry, failed=True)
+        self.ledger.retried += len(retry)
         self._queue.waiting.extendleft(retry)
 
     def _retire(self, action: actions.Retire) -> None:

@@ -19,6 +19,7 @@ from .bell import Bell
 from .dispatcher import Dispatcher
 from .future import Future
 from .handle import WorkerHandle
+from .ledger import Ledger
 from .lots import TaskQueue
 from .rules import Schedule
 from .shared import Shared
@@ -59,6 +60,7 @@ class Engine:
         self.cancelling = self.queue.lock
         self.cancels_running = cancels_running
         self.workers = workers
+        self.ledger = Ledger()
         self.bell = Bell()
         self.schedule = Schedule(workers, self.queue, tasks_per_worker)
         cpus = max(1, cpu_count() // workers)
@@ -70,6 +72,7 @@ class Engine:
                 number, f"{name}-{number + 1}", functions, segments, initializer, initargs, cpus
             ),
             memory_per_worker,
+            self.ledger,
         )
         self._stopping = False
         self._owner = os.getpid()
@@ -179,10 +182,14 @@ class Engine:
 
     def describe(self) -> str:
         """Says in a few words how it stands."""
-        busy = sum(bool(desk.messages) for desk in list(self.schedule.desks.values()))
+        busy = self.count_busy()
         state = "terminated" if self._stopping else "closed" if self.closed else ""
         words = [f"{self.workers} workers", f"{busy} busy", f"{len(self.queue)} queued", state]
         return ", ".join(filter(None, words))
+
+    def count_busy(self) -> int:
+        """Says how many workers have tasks."""
+        return sum(bool(desk.messages) for desk in list(self.schedule.desks.values()))
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until all workers have ended."""

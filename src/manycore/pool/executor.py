@@ -10,10 +10,15 @@ from typing import Any
 
 from manycore.base.cpus import cpu_count
 
+from . import blas
 from .engine import Engine
+from .explain import Explanation, print_explanation
 from .future import Future
 from .limits import NO_LIMITS, Limits, limits_of
 from .results import Results
+from .seeds import SeededMap, number
+from .shown import ShownResults
+from .statistics import PoolStatistics, statistics_of
 
 
 class Executor(_base.Executor):
@@ -31,6 +36,8 @@ class Executor(_base.Executor):
         retry_on: With which failures.
         grace: Seconds from the exception inside a call that takes too long to its worker's end.
         cancel_running: Whether `Future.cancel` ends calls that are running.
+        threads_per_worker: How many threads BLAS and OpenMP may have in each worker; by default its
+            share of the CPUs.
 
     Raises:
         ValueError: For a number that cannot be.
@@ -55,6 +62,7 @@ class Executor(_base.Executor):
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         grace: float = 0.5,
         cancel_running: bool = False,
+        threads_per_worker: int | None = None,
     ) -> None:
         del mp_context
         self._limits = limits_of(timeout, retries, retry_on, grace)
@@ -65,12 +73,18 @@ class Executor(_base.Executor):
             initargs,
             tasks=max_tasks_per_child,
             memory=max_memory_per_worker,
+            threads=threads_per_worker,
             cancels_running=cancel_running,
             finishes_at_exit=True,
         )
         # a forgotten executor finishes what it was given, as the standard library's does
         self._forgotten = weakref.finalize(self, self._engine.close)
         self._forgotten.atexit = False
+
+    @property
+    def _max_workers(self) -> int:
+        """How many workers there are: Dask asks the standard library's executors for it."""
+        return self._engine.workers
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Queues a call.
@@ -98,6 +112,8 @@ class Executor(_base.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: bool = False,
+        seed: int | None = None,
     ) -> Iterator[Any]:
         """Calls a function with items of iterables; gives its results in order.
 
@@ -110,9 +126,11 @@ class Executor(_base.Executor):
             timeout: Seconds from now until a result that is not there is a TimeoutError.
             chunksize: Not used.
             buffersize: Not used.
+            progress: Whether to show on standard error how far it is.
+            seed: Gives each call random numbers of its own, on any number of workers the same.
 
         Raises:
-            ValueError: When `chunksize` is below 1.
+            ValueError: When `chunksize` is below 1, or `seed` is no whole number.
             RuntimeError: After `shutdown`.
         """
         del buffersize
@@ -121,7 +139,12 @@ class Executor(_base.Executor):
         self._check_open()
         single = len(iterables) == 1
         items: Iterable[Any] = iterables[0] if single else zip(*iterables, strict=False)
-        results = Results(self._engine, fn, items, self._limits, star=not single, owner=self)
+        star = not single
+        if seed is not None:
+            fn, items = SeededMap(fn, seed, star=star), number(items)
+            star = False
+        kind = ShownResults if progress else Results
+        results = kind(self._engine, fn, items, self._limits, star=star, owner=self)
         return results if timeout is None else results.until(timeout)
 
     def share(self, value: Any) -> Any:
@@ -158,6 +181,14 @@ class Executor(_base.Executor):
         if wait:
             self._engine.join()
 
+    def statistics(self) -> PoolStatistics:
+        """Gives the executor's figures at this moment; costs the workers nothing."""
+        return statistics_of(self._engine)
+
+    def explain(self) -> Explanation:
+        """Prints where the time of the workers went, and what to change; gives it, too."""
+        return print_explanation(self._engine)
+
     def terminate(self) -> None:
         """Ends the workers now; what is not done is cancelled."""
         self._engine.terminate()
@@ -189,6 +220,7 @@ def start_engine(
     *,
     tasks: int | None,
     memory: int | None,
+    threads: int | None = None,
     cancels_running: bool = False,
     finishes_at_exit: bool = False,
 ) -> Engine:
@@ -204,11 +236,14 @@ def start_engine(
         raise ValueError(f"tasks per worker must be a number from 1, not {tasks!r}")
     if memory is not None and memory < 1:
         raise ValueError(f"memory per worker must be a number of bytes from 1, not {memory!r}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads_per_worker must be a number from 1, not {threads!r}")
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
+    count = cpu_count() if workers is None else workers
     return Engine(
-        cpu_count() if workers is None else workers,
-        initializer=initializer,
+        count,
+        initializer=blas.Prepared(threads or blas.share(count), initializer),
         initargs=tuple(initargs),
         tasks_per_worker=tasks,
         memory_per_worker=memory,

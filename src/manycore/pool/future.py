@@ -73,7 +73,6 @@ class Future(_base.Future[Any]):
     observed = False  #: somebody may be waiting
     limits: Limits = NO_LIMITS
     tried: int = 0
-    seed: int | None = None
     owner: object = None  #: what must live until this is done
 
     def __init__(

@@ -29,7 +29,7 @@ from .slate import Slate
 from .worker import Opening
 
 _ENTRY: Final = "manycore.pool.worker:live"
-_MODULES: Final = ("manycore.pool.worker",)
+_MODULES: Final = ("manycore.pool.worker", "manycore.pool.blas")
 _MAPPING: Final = "manycore.base.mapping"
 _BITS: Final = slate.KIND_BITS
 _KIND: Final = (1 << _BITS) - 1

@@ -68,6 +68,11 @@ class MapFuture(Future):
             self._finish()
         return again
 
+    @property
+    def left(self) -> int:
+        """How many items are not done."""
+        return self._left
+
     def _finish(self) -> None:
         values, self._values = self._values, []
         if not self.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
@@ -12,6 +13,7 @@ from manycore.base.cpus import cpu_count
 
 from .classic import Pool
 from .future import Failed, Future
+from .ledger import Ledger
 from .limits import limits_of
 from .lots import Calls, Span, TaskQueue
 from .pace import Pace
@@ -57,6 +59,9 @@ class ThreadPool(Pool):
         self._forgotten = weakref.finalize(self, engine.terminate)
         self._forgotten.atexit = False
 
+    def _check_seeds(self) -> None:
+        raise ValueError("threads share their random numbers: a seed needs a pool of processes")
+
 
 class ThreadEngine:
     """A queue and the threads that empty it.
@@ -76,13 +81,16 @@ class ThreadEngine:
         self.queue = TaskQueue()
         self.cancelling = self.queue.lock
         self.closed = False
+        self.ledger = Ledger()
         self._busy = 0
         self._pace = Pace()
         self._changed = threading.Condition(threading.Lock())
         self._initializer = initializer
         self._initargs = initargs
         self._threads = [
-            threading.Thread(target=self._run, name=f"ThreadPool-{number}", daemon=True)
+            threading.Thread(
+                target=self._run, args=(number,), name=f"ThreadPool-{number}", daemon=True
+            )
             for number in range(1, workers + 1)
         ]
         for thread in self._threads:
@@ -152,35 +160,51 @@ class ThreadEngine:
                 thread.join(timeout)
         return not any(thread.is_alive() for thread in self._threads)
 
+    def count_busy(self) -> int:
+        """Says how many threads have a task."""
+        return self._busy
+
     def describe(self) -> str:
         """Says in a few words how it stands."""
         state = "closed" if self.closed else ""
         words = [
             f"{self.workers} threads",
-            f"{self._busy} busy",
+            f"{self.count_busy()} busy",
             f"{len(self.queue)} queued",
             state,
         ]
         return ", ".join(filter(None, words))
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
+        ledger = self.ledger
+        with self._changed:
+            ledger.started(number, time.monotonic())
         if self._initializer is not None:
             self._initializer(*self._initargs)
-        while (lot := self._next()) is not None:
+        with self._changed:
+            ledger.was_ready(number, time.monotonic())
+        while (lot := self._next(number)) is not None:
             value = _call(lot)
+            ended = time.monotonic()
             retry: deque[Any] = deque()
-            lot.deliver([value], retry, failed=type(value) is Failed)
+            failed = type(value) is Failed
+            with self._changed:
+                # before the result is there: whoever has it may look at the figures
+                ledger.did(number, failed=failed, queued=bool(self.queue.waiting), now=ended)
+            lot.deliver([value], retry, failed=failed)
             del value, lot
             with self._changed:
                 self._busy -= 1
+                ledger.retried += len(retry)
                 self.queue.waiting.extendleft(retry)
 
-    def _next(self) -> Calls | Span | None:
+    def _next(self, number: int) -> Calls | Span | None:
         with self._changed:
             while True:
                 lot: Calls | Span | None = self.queue.take(1, self._pace)
                 if lot is not None:
                     self._busy += 1
+                    self.ledger.sent(number, time.monotonic(), queued=bool(self.queue.waiting))
                     return lot
                 if self.closed:
                     return None

@@ -229,6 +229,8 @@ class Worker:
 
     def _do_quickly(self, first: int, function: Any, items: Iterable[Any], *, star: bool) -> None:
         """Does tasks that have no time limit. This loop is what a task costs."""
+        if self._was_recalled(first):
+            return
         cells, slots, keep = self._cells, self._slots, self._outbox.keep
         mask, largest = slate.MASK, slate.LARGEST
         number = cells[slate.DONE] = first
@@ -254,8 +256,21 @@ class Worker:
         cells[slate.DONE] = number
         self._measured = number - first, clock() - began
 
+    def _was_recalled(self, first: int) -> bool:
+        """Whether nothing of a message may be begun; then no count moves.
+
+        If the count of what is done moved on to this message, all that was recalled before it would
+        seem to be done, and to have returned None.
+        """
+        if self._cells[slate.RECALLED] <= first:
+            return False
+        self._measured = 0, 0.0
+        return True
+
     def _do_slowly(self, number: int, calls: Iterable[Any]) -> None:
         """Does tasks of which each may be another function, or have a time limit."""
+        if self._was_recalled(number):
+            return
         cells = self._cells
         first = cells[slate.DONE] = number
         began = time.perf_counter()

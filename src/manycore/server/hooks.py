@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from manycore.base import targets
 from manycore.errors import SettingsError, TargetError
-
-from . import targets
 
 log = logging.getLogger("manycore.server")
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from manycore.base import codec
+from manycore.base import codec, targets
 from manycore.base.segments import anonymous_file, read_all
 from manycore.base.sockets import ListenerFacts
 from manycore.errors import TargetError
 from manycore.settings import ServeSettings
 
-from . import targets
 from .handlers import describe
 
 

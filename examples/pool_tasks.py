@@ -1,21 +1,21 @@
-"""A pool of processes: tasks, their results, and a function that is called back.
+"""A pool program as it is written for `multiprocessing`: only the import is another one.
 
-Run it: python examples/pool_processes.py
+Run it: python examples/pool_tasks.py
 """
 
 import time
 
-from manycore import Pool
+from manycore import Pool, ThreadPool
 
 
-def func(i: int) -> int:
-    print(f"{i}-------555", flush=True)
-    time.sleep(0.2)
+def func(i):
+    print("{}-------555".format(i))
+    time.sleep(2)
     return i
 
 
-def print_back(*args: object, **kwargs: object) -> None:
-    print(f"done {args} {kwargs}")
+def print_back(*args, **kwargs):
+    print("done", args, kwargs)
 
 
 pool = Pool(6)  # as many as there are CPUs when omitted
@@ -27,7 +27,8 @@ pool.close()  # no more tasks
 pool.join()  # all of them are done
 print("the end")
 
-p = Pool(3)
+
+p = ThreadPool(3)
 async_result = p.apply_async(func, (7,))
 print(async_result.get())
 p.close()

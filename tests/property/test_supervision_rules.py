@@ -409,11 +409,11 @@ class Supervision(RuleBasedStateMachine):
             assert not worker.ready, "one that served ends nothing"
 
     def lose(self, name: int) -> None:
-        """Takes note of a successor that is about to fail: the reload must end of it."""
+        """Takes note of a new worker that will never be ready: the reload must end of it."""
         worker = self.alive[name]
         if self.stopped_by or worker.abandoned or worker.retired or not self.reloading:
             return
-        if self.in_place(worker.number)[0] != name and worker.generation == self.generation:
+        if not worker.ready and worker.generation == self.generation:
             self.broken.add(name)
             self.expected = worker.failure
 
@@ -436,7 +436,7 @@ class Supervision(RuleBasedStateMachine):
             self.take(action, event)
         if self.subject.generation > self.generation:
             self.begin_reload()
-        assert not self.broken, "a successor failed, and the reload goes on"
+        assert not self.broken, "a new worker failed, and the reload goes on"
         assert not (self.stopped_by and self.reloading), "the stop did not end the reload"
         self.asked = self.asked and not self.stopped_by
         return actions
@@ -503,6 +503,8 @@ class Supervision(RuleBasedStateMachine):
             assert self.alive[there[0]].generation < order.generation, "renewed twice"
             processes = [worker for worker in self.alive.values() if not worker.abandoned]
             assert len(processes) - self.wanted <= self.policy.overlap, "too many at a time"
+            oldest = min(worker.generation for worker in self.placed().values())
+            assert all(w.generation >= oldest for w in processes), "a third generation"
         else:
             assert self.resumes.pop(order.number, self.now) <= self.now, "started before its time"
 
@@ -535,6 +537,7 @@ class Supervision(RuleBasedStateMachine):
             assert self.reloading or self.asked, "nothing was to be ended"
             assert failure is not None
             self.reloading = self.asked = False
+            self.broken.clear()
             return
         if generation > self.generation:
             self.begin_reload()
@@ -543,7 +546,8 @@ class Supervision(RuleBasedStateMachine):
         if failure is None:
             for worker in self.alive.values():
                 assert worker.abandoned or worker.let_go or worker.generation == generation
-            assert all(len(self.in_place(n)) <= 1 for n in range(1, self.wanted + 1))
+            new = [w.number for w in self.alive.values() if w.serves and w.generation == generation]
+            assert sorted(new) == list(range(1, self.wanted + 1)), "not every place is renewed"
         else:
             assert self.broken, "nothing failed"
             assert self.expected in {None, failure}
@@ -739,3 +743,27 @@ def test_hopeless_boots_end_with_their_failure(
         actions += rules.handle(Exited(sibling, "exited with code 0"), now)
     unexplained = "worker 1 was killed by SIGKILL before it was ready"
     assert actions[-1] == Finish(failure or Failure(ExitCode.BOOT_FAILED, unexplained))
+
+
+@pure
+@given(policy=policies, picks=st.lists(st.integers(0, MOST), max_size=60))
+def test_it_is_given_up_once_every_place_was_tried_enough(policy: Policy, picks: list[int]) -> None:
+    """However the places take turns in failing, and not before."""
+    policy = replace(policy, boot_timeout=1e6)
+    rules = all_ready(policy)
+    now, failed = 10.0, Counter[int]()
+    booting: dict[int, int] = {}
+    actions = [
+        a for n in range(1, policy.workers + 1) for a in rules.handle(Exited(n, "died"), now)
+    ]
+    while not any(isinstance(action, StopBegins) for action in actions):
+        booting |= {a.worker: a.number for a in actions if isinstance(a, Spawn)}
+        assert any(failed[number] < policy.boot_tries for number in range(1, policy.workers + 1))
+        if booting:
+            chosen = (picks.pop() if picks else 0) % len(booting)
+            name = list(booting)[chosen]
+            failed[booting.pop(name)] += 1
+            actions = rules.handle(Exited(name, "died"), now)
+        else:
+            now, actions = wait(rules, now)
+    assert max(failed.values()) >= policy.boot_tries

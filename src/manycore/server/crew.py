@@ -10,13 +10,15 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manycore.base import logs
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
 from manycore.settings import MOST_WORKERS, NO_CONTROL
-from manycore.supervise.events import Failure, Spawn
+from manycore.supervise.events import Failure, ReloadAsked, Spawn
 from manycore.supervise.handle import Life, Tell
 from manycore.supervise.supervisor import Supervisor
 from manycore.watch import places
@@ -30,6 +32,9 @@ from .job import Job
 from .plan import describe_limit
 from .service import Service
 from .statistics import Column, settle
+
+if TYPE_CHECKING:
+    from .watching import Watching
 
 log = logging.getLogger("manycore.server")
 
@@ -68,11 +73,14 @@ class ServerCrew:
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
+        self._watching: Watching | None = None
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
         self._service.begin(supervisor, self._board)
+        if self._job.settings.reload:
+            self._watch_files()
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -84,9 +92,24 @@ class ServerCrew:
         except ManycoreError as error:  # serving is what this is for
             log.warning("there is no control socket: %s", error)
 
+    def _watch_files(self) -> None:
+        from .watching import Watching, places_to_watch
+
+        places = places_to_watch(self._job.name, self._job.settings.reload_extra, Path.cwd())
+        try:
+            self._watching = Watching(places, self._supervisor, self._files_changed)
+        except OSError as error:  # serving is what this is for
+            log.warning("changed files cannot be seen: %s", error)
+
+    def _files_changed(self, files: str) -> None:
+        log.info("reloading: %s changed", files)
+        self._supervisor.ask(ReloadAsked())
+
     def close(self) -> None:
         """Lets go of whoever is connected to the control socket: that says that all has ended."""
         self._hooks.call("on_exit", self._facts)
+        if self._watching is not None:
+            self._watching.close()
         if self._socket is not None:
             self._socket.close()
 

@@ -99,6 +99,9 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
 
 def _checked(handler: Any, settings: ServeSettings) -> Job:
     """Finds what is wrong with a handler at hand before any process starts."""
+    if settings.reload:
+        problem = "a handler at hand is imported once, whatever becomes of its file"
+        raise SettingsError("reload", problem, "name the target: 'module:function'")
     job = Job.of_object(handler, settings)
     plan(handler, job.name, "", settings)
     return job

@@ -189,6 +189,10 @@ class Supervisor:
         else:
             self._selector.register(fd, event, react)
 
+    def keep_private(self, fd: int) -> None:
+        """Lets no worker that is started from now on keep a descriptor."""
+        self._private.append(fd)
+
     def unwatch(self, fd: int) -> None:
         """Ends what `watch` began; once nothing is waited for any more, there is nothing to end."""
         if fd in (self._selector.get_map() or ()):

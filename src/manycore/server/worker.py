@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -13,20 +12,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from manycore.base import signals, stackfile
+from manycore.base import descriptors, signals, stackfile
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
 from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
-from manycore.supervise.report import LetGoReport, ReadyReport, StacksReport
+from manycore.supervise.report import LetGoReport, ReadyReport, SpentReport, StacksReport
 
 from . import modes
 from .acceptor import Acceptor
 from .job import Job
 from .modes.mode import Mode
 from .plan import plan
+from .protection.guard import Guard
+from .siblings import Siblings
 from .statistics import Column, State
 
 log = logging.getLogger("manycore.server")
@@ -65,6 +66,8 @@ def live(
     listeners: list[Listener],
     row: memoryview,
     boot: Boot,
+    siblings: Callable[[int], Siblings],
+    guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
     """Lives the whole life of a worker, in its own process.
 
@@ -75,6 +78,9 @@ def live(
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
         boot: What is called meanwhile.
+        siblings: Gives the other workers, when told how many connections each can have.
+        guard: Gives the worker's protections, when told what it serves with, and whom to tell that
+            it shall be renewed.
 
     Returns:
         The process's exit code.
@@ -102,6 +108,8 @@ def live(
         acceptor = Acceptor(
             listeners,
             mode,
+            siblings(mode.limit),
+            guard(mode, partial(tell, SpentReport())),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,
             row=row,
@@ -123,20 +131,11 @@ def live(
 def _boot(job: Job, listeners: list[Listener], row: memoryview, freed: Callable[[], None]) -> Mode:
     address = listeners[0].address
     planned = plan(job.load(), job.name, address, job.settings)
-    _allow_descriptors(planned.limit + SPARE_DESCRIPTORS)
+    descriptors.allow(planned.limit + SPARE_DESCRIPTORS)
     mode = modes.create(planned, job.name, address, job.settings, row, freed)
     mode.start()
     row[Column.MODE] = MODES.index(planned.mode)
     return mode
-
-
-def _allow_descriptors(wanted: int) -> None:
-    """Raises the soft limit towards the hard one; the default of 1,024 is made for select()."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _unclaimed_signals() -> list[signal.Signals]:

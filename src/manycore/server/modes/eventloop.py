@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from manycore.base import stacks
-from manycore.server.entrance import Entrance, TurnedAway, turn_away
+from manycore.server.entrance import Entrance, TurnedAway, admit, turn_away
 from manycore.server.visit import Visit
 
 from .mode import Ledger, peer
@@ -217,7 +217,9 @@ class LoopMode:
         try:
             if entrance.proxied:
                 async with asyncio.timeout_at(deadline):
-                    connection.client = await entrance.await_header(sock, connection.visit.address)
+                    client = await entrance.await_header(sock, connection.visit.address)
+                admit(connection.visit, client)
+                connection.client = client
             left = max(0.001, deadline - self._loop.time())
             secured: dict[str, Any] = {"ssl": entrance.context(), "ssl_handshake_timeout": left}
             await self._loop.connect_accepted_socket(

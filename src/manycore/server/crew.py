@@ -153,7 +153,7 @@ class ServerCrew:
         after = partial(self._hooks.require, "post_worker_init", who)
         try:
             boot = worker.Boot(before, after)
-            siblings = partial(Siblings, order.number, self._inboxes, self._board)
+            siblings = Siblings(order.number, self._inboxes, self._board)
             guard = self._protections.guard(index, self._hangs.ring)
             return worker.live(
                 order.number, tell, self._job, self._listeners, row, boot, siblings, guard

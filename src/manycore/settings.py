@@ -549,6 +549,51 @@ class ServeSettings:
         "ended, unless bytes wait for its handler. It must be longer than a handler computes "
         "before it answers. 0: never.",
     )
+    timeout: float = _setting(
+        60.0,
+        _seconds,
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Protection",
+        text="A worker that has connections, makes no progress for so long, uses no CPU and does "
+        "not wait for its clients is ended, after the log has said where each of its threads is. "
+        "0: never.",
+    )
+    user: str = _setting(
+        "",
+        str,
+        "-u",
+        "--user",
+        metavar="USER",
+        remedy="give a name or a number",
+        topic="Privileges",
+        text="Who the workers become before the target is loaded, with the user's group and "
+        "further groups. The supervisor stays who it is. Only root can do that. The log file and "
+        "the Unix sockets that are made here become this user's.",
+    )
+    group: str = _setting(
+        "",
+        str,
+        "-g",
+        "--group",
+        metavar="GROUP",
+        remedy="give a name or a number",
+        topic="Privileges",
+        text="Which group the workers become members of, in place of the user's own.",
+    )
+    umask: int | None = _setting(
+        "",
+        _permissions,
+        "-m",
+        "--umask",
+        metavar="MODE",
+        remedy="give octal digits, such as 027",
+        topic="Privileges",
+        text="Which permissions files do not get that the server makes, in octal. By default what "
+        "whoever starts it has.",
+    )
     max_requests: int = _setting(
         0,
         _whole(0, 1_000_000_000),

@@ -75,6 +75,8 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     settings = settings_for_this_process(flags, config, handover.passed() if handover else ())
     require_extras(settings)
     check_entrance(settings)
+    if settings.umask is not None:
+        os.umask(settings.umask)  # of the sockets' files too
     if handover is None:
         listeners = server.listen(settings)
     else:

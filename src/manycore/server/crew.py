@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from manycore.base import descriptors, logs, strangers
+from manycore.base import descriptors, logs, privileges, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -27,6 +27,7 @@ from manycore.watch.control import ControlSocket
 from . import inside, statistics, upgrade, worker
 from .control import ServerControl
 from .handover import Inboxes
+from .hangwatch import HangWatch
 from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
@@ -84,12 +85,15 @@ class ServerCrew:
         self._upgrade: Upgrade | None = None
         self.succession = NO_SUCCESSION
         self._inboxes = Inboxes()
+        self._identity = privileges.find(job.settings.user, job.settings.group)
         self._protections = Protections(job.settings, board)
+        self._hangs = HangWatch(job.settings.timeout, board, self._rows)
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
         self._service.begin(supervisor, self._board)
+        self._hangs.begin(supervisor)
         if self._job.settings.reload:
             self._watch_files()
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
@@ -186,6 +190,7 @@ class ServerCrew:
             self._socket.close()
         self._inboxes.close()
         self._protections.close()
+        self._hangs.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
@@ -201,6 +206,7 @@ class ServerCrew:
         return partial(self._live, order, row)
 
     def _live(self, order: Spawn, index: int, tell: Tell) -> int:
+        privileges.become(self._identity)
         row = self._board.row(index)
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
@@ -212,7 +218,7 @@ class ServerCrew:
         try:
             boot = worker.Boot(before, after)
             siblings = partial(Siblings, order.number, self._inboxes, self._board)
-            guard = self._protections.guard(index)
+            guard = self._protections.guard(index, self._hangs.ring)
             return worker.live(
                 order.number, tell, self._job, self._listeners, row, boot, siblings, guard
             )
@@ -280,6 +286,7 @@ class ServerCrew:
             return
         self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
+        self._hangs.gone(order.worker)
         self._protections.forget(index)
         self._protections.share_among(self._supervisor.workers)
         heapq.heappush(self._free, index)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
-from manycore.base import logs, signals, sockets
+from manycore.base import privileges, signals, sockets
 from manycore.base.addresses import BindAddress, SocketAddress, TcpAddress
 from manycore.base.board import Board
 from manycore.base.signals import Inbox
@@ -91,7 +91,7 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
     )
     listeners = listen(settings)
     with statistics.create_board() as board:
-        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+        launch.prepare(settings)
         failure = launch.run(job, listeners, board)
     if failure is not None:
         raise launch.as_error(failure)
@@ -117,6 +117,7 @@ def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSetti
     chosen = ServeSettings(bind=addresses, **settings)
     require_extras(chosen)
     check_entrance(chosen)
+    privileges.find(chosen.user, chosen.group)
     return chosen
 
 
@@ -142,7 +143,8 @@ def listen_at(settings: ServeSettings, address: BindAddress) -> Listener:
     Raises:
         BindError: When it cannot be opened.
     """
-    return sockets.listen(address, settings.backlog, settings.unix_mode)
+    owner = privileges.find(settings.user, settings.group).owner
+    return sockets.listen(address, settings.backlog, settings.unix_mode, owner)
 
 
 class Server:

@@ -7,6 +7,7 @@ it for another.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,6 +16,7 @@ from typing import Final
 from manycore.base.board import Board
 from manycore.settings import MODES, MOST_WORKERS
 
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
 
 
@@ -36,6 +38,8 @@ class Column(IntEnum):
     LAST = 12  #: the last row that was used; of row 0 alone
     REFUSED = 13
     EXPIRED = 14
+    CAME = 15  #: monotonic nanoseconds at which the last connection was taken
+    STUCK = 16  #: whether the worker found itself stuck when it was last asked
 
 
 _SUMS = (
@@ -210,3 +214,13 @@ def settle(board: Board, index: int) -> int:
     for column in Column:
         row[column] = 0
     return lost
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Gives the CPU time that a process has used, all its threads together; None: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, man 5 proc_pid_stat

@@ -29,6 +29,7 @@ from .plan import plan
 from .protection.guard import Guard
 from .siblings import Siblings
 from .statistics import Column, State
+from .stillness import Stillness
 
 log = logging.getLogger("manycore.server")
 
@@ -100,8 +101,11 @@ def live(
         tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
         return ExitCode.BOOT_FAILED
 
+    stillness = Stillness(mode, listeners, row)
+
     def show_stacks() -> None:
         stackfile.answer()
+        stillness.look()
         tell(StacksReport())
 
     with signals.captured(*_STOPS, *_unclaimed_signals(), stackfile.ASK) as inbox:

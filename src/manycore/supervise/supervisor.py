@@ -234,6 +234,11 @@ class Supervisor:
             if handle.was_ready:
                 handle.send_signal(signum)
 
+    def ask_one_for_stacks(self, name: int, done: Callable[[WorkerStacks], None]) -> None:
+        """Finds where every thread of one worker is; calls back within seconds."""
+        if name in self._workers:
+            self._asking.ask(name, done)
+
     def ask_for_stacks(self, done: Callable[[list[WorkerStacks]], None]) -> None:
         """Finds where every thread of every worker is; calls back within seconds."""
         found: list[WorkerStacks] = []

@@ -139,6 +139,15 @@ class LoopMode:
         """Drops a connection."""
         self._loop.call_soon_threadsafe(self._disconnect, visit)
 
+    @property
+    def is_threaded(self) -> bool:
+        """One thread serves all connections."""
+        return False
+
+    def threads(self) -> dict[int, int | None]:
+        """Gives that thread."""
+        return {self._thread.native_id or 0: None}
+
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
         return list(self._connections)

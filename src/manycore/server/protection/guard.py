@@ -40,6 +40,8 @@ class Guard:
         gate: Who may come in.
         row: The worker's row on the board.
         spent: Called once, when the worker shall be renewed.
+        sums: Row 0 of the board, where the supervisor says that it wants to be woken.
+        ring: Wakes it.
     """
 
     def __init__(
@@ -49,9 +51,13 @@ class Guard:
         gate: Gate,
         row: memoryview,
         spent: Callable[[], None],
+        sums: memoryview,
+        ring: Callable[[], None],
     ) -> None:
         self._mode = mode
         self._row = row
+        self._sums = sums
+        self._ring = ring
         self.gate = gate
         self._counts = gate.counts
         self._proxied = settings.proxy_protocol
@@ -94,6 +100,9 @@ class Guard:
         if self._first_look is not None and visit.conn.family != socket.AF_UNIX:
             self._wheel.add(visit, visit.began + self._first_look)
         self._served += 1
+        self._row[Column.CAME] = int(visit.began * 1e9)
+        if self._sums[Column.STATE]:
+            self._ring()
         self._look_at_age(visit.began)
         return visit
 

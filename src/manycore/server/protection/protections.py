@@ -29,16 +29,26 @@ class Protections:
         self._board = board
         self._counts = addresses.create_counts() if settings.max_per_address else None
 
-    def guard(self, index: int) -> Callable[[Mode, Callable[[], None]], Guard]:
+    def guard(
+        self, index: int, ring: Callable[[], None]
+    ) -> Callable[[Mode, Callable[[], None]], Guard]:
         """Gives what makes the guard of the worker with this row; in the worker."""
         settings, counts = self._settings, None
         if self._counts is not None:
             counts = AddressCounts(self._counts, self._board, index, settings.max_per_address)
         gate = Gate(settings, self._board, index, counts)
-        return partial(self._guard, gate, index)
+        return partial(self._guard, gate, index, ring)
 
-    def _guard(self, gate: Gate, index: int, mode: Mode, spent: Callable[[], None]) -> Guard:
-        return Guard(self._settings, mode, gate, self._board.row(index), spent)
+    def _guard(
+        self,
+        gate: Gate,
+        index: int,
+        ring: Callable[[], None],
+        mode: Mode,
+        spent: Callable[[], None],
+    ) -> Guard:
+        row, sums = self._board.row(index), self._board.row(0)
+        return Guard(self._settings, mode, gate, row, spent, sums, ring)
 
     def share_among(self, workers: int) -> None:
         """Tells how many workers the connections are divided among."""

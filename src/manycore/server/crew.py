@@ -83,6 +83,7 @@ class ServerCrew:
         self._socket: ControlSocket | None = None
         self._watching: Watching | None = None
         self._upgrade: Upgrade | None = None
+        self._borrowed: list[tuple[Listener, bool, tuple[int, int] | None]] = []
         self.succession = NO_SUCCESSION
         self._inboxes = Inboxes()
         self._identity = privileges.find(job.settings.user, job.settings.group)
@@ -100,6 +101,7 @@ class ServerCrew:
         if self.succession.handover is None:
             self._open_control()
         else:
+            self._borrow(self.succession.handover)
             channel = self.succession.handover.channel
             supervisor.watch(channel, partial(self._take_over, channel))
 
@@ -115,10 +117,23 @@ class ServerCrew:
         except ManycoreError as error:  # serving is what this is for
             log.warning("there is no control socket: %s", error)
 
+    def _borrow(self, handover: Handover) -> None:
+        """Leaves the listeners that we were given to the other server until we take over.
+
+        If we fail before, they must neither hear no newcomer any more nor lose their files.
+        """
+        names = {name for name, _, _, _ in handover.listeners}
+        for address, listener in zip(self._job.settings.bind, self._listeners, strict=True):
+            if str(address) in names:
+                self._borrowed.append((listener, listener.ours, listener.file))
+                listener.hand_on()
+
     def _take_over(self, channel: int) -> None:
         """The server whose place we take says so, or has ended."""
         self._supervisor.unwatch(channel)
         os.close(channel)
+        for listener, ours, file in self._borrowed:
+            listener.ours, listener.file = ours, file
         self._service.take_over()
         self._open_control()
         log.info("took over: pid %d is the server now", os.getpid())

@@ -71,6 +71,9 @@ class Crew(Protocol):
     def gone(self, order: events.Spawn) -> None:
         """A worker has ended."""
 
+    def upgrade(self) -> None:
+        """Another supervisor shall take over."""
+
     def reopen_logs(self) -> None:
         """Log files were moved away: the names shall be new files."""
 
@@ -221,6 +224,10 @@ class Supervisor:
             self._timers.call_later(self._delay, lambda: self._pending.append(stop))
         return True
 
+    def retire(self) -> None:
+        """Stops gracefully, and at once: another server serves already."""
+        self._pending.append(StopAsked(Urgency.GRACEFUL))
+
     def pass_on(self, signum: signal.Signals) -> None:
         """Sends a signal to every worker that was ready: one that boots does not know it yet."""
         for handle in self._workers.values():
@@ -332,6 +339,8 @@ class Supervisor:
                     self._timers.call_later(strangers.PATIENCE, self._reap_strangers)
                 case signal.SIGUSR1:
                     self._crew.reopen_logs()
+                case signal.SIGUSR2:
+                    self._crew.upgrade()
                 case _:
                     log.warning("ignored %s: it has no meaning here yet", signum.name)
 

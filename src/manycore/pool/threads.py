@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
+from manycore.base.conditions import Condition, join
 from manycore.base.cpus import cpu_count
 
 from .classic import Pool
@@ -84,7 +85,7 @@ class ThreadEngine:
         self.ledger = Ledger()
         self._busy = 0
         self._pace = Pace()
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Condition()
         self._initializer = initializer
         self._initargs = initargs
         self._threads = [
@@ -157,7 +158,7 @@ class ThreadEngine:
         """Waits until all threads have ended."""
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(timeout)
+                join(thread, timeout)
         return not any(thread.is_alive() for thread in self._threads)
 
     def count_busy(self) -> int:

@@ -68,6 +68,9 @@ class Setting:
 LONGEST_PROTOCOL = 255  # bytes of an ALPN name (RFC 7301, 3.1)
 _ALL_PERMISSIONS = 0o777
 _OCTAL = re.compile(r"0?[0-7]{3}")
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15})(?P<unit>[KMG]?)", re.IGNORECASE)
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
+_LARGEST_SIZE = 1 << 50  # bytes: more than any machine has
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -101,6 +104,16 @@ def _seconds(value: Any) -> float:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{value!r} is not a number of seconds")
     return seconds
+
+
+def _size(value: Any) -> int:
+    """Takes bytes, with K, M or G behind them as multiples of 1,024."""
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found:
+        value = int(found["number"]) << _SHIFTS[found["unit"].upper()]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST_SIZE:
+        raise ValueError(f"{value!r} is no size")
+    return value
 
 
 def _limit(value: Any) -> float | None:
@@ -473,6 +486,153 @@ class ServeSettings:
         "on_starting, when_ready, on_reload, child_exit and on_exit in the supervisor; post_fork, "
         "post_worker_init and worker_exit in each worker.",
     )
+    max_connections: int = _setting(
+        0,
+        _whole(0, 10_000_000),
+        "--max-connections",
+        metavar="N",
+        remedy="give a whole number from 0",
+        topic="Protection",
+        text="How many connections the whole server serves at a time, over all workers. What comes "
+        "beyond that is a matter of overflow. 0: only threads and connections bound it, a worker.",
+    )
+    overflow: str = _setting(
+        "wait",
+        _one_of("wait", "refuse"),
+        "--overflow",
+        metavar="wait|refuse",
+        remedy="give wait or refuse",
+        topic="Protection",
+        text="What happens to a client beyond max-connections: it waits in the kernel's queue "
+        "until there is room, or it is accepted and disconnected at once. With refuse this also "
+        "happens when descriptors run out.",
+    )
+    overflow_message: str = _setting(
+        "",
+        str,
+        "--overflow-message",
+        metavar="TEXT",
+        remedy="give a line of text",
+        topic="Protection",
+        text="A line that a refused client is sent before it is disconnected; not over TLS. By "
+        "default nothing, and an answer of status 503 for ASGI and WSGI applications.",
+    )
+    max_per_address: int = _setting(
+        0,
+        _whole(0, 1_000_000),
+        "--max-per-address",
+        metavar="N",
+        remedy="give a whole number from 0",
+        topic="Protection",
+        text="How many connections one client address has at a time, over all workers: an IPv4 "
+        "address, or an IPv6 network of 64 bits. Who has more is refused. With proxy-protocol, the "
+        "address that the proxy names. 0: any number.",
+    )
+    first_byte_timeout: float = _setting(
+        60.0,
+        _seconds,
+        "--first-byte-timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Protection",
+        text="A TCP connection over which no byte has passed in either direction after so long is "
+        "ended. 0: never.",
+    )
+    idle_timeout: float = _setting(
+        0.0,
+        _seconds,
+        "--idle-timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Protection",
+        text="A TCP connection over which no byte has passed in either direction for so long is "
+        "ended, unless bytes wait for its handler. It must be longer than a handler computes "
+        "before it answers. 0: never.",
+    )
+    timeout: float = _setting(
+        60.0,
+        _seconds,
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Protection",
+        text="A worker that has connections, makes no progress for so long, uses no CPU and does "
+        "not wait for its clients is ended, after the log has said where each of its threads is. "
+        "0: never.",
+    )
+    user: str = _setting(
+        "",
+        str,
+        "-u",
+        "--user",
+        metavar="USER",
+        remedy="give a name or a number",
+        topic="Privileges",
+        text="Who the workers become before the target is loaded, with the user's group and "
+        "further groups. The supervisor stays who it is. Only root can do that. The log file and "
+        "the Unix sockets that are made here become this user's.",
+    )
+    group: str = _setting(
+        "",
+        str,
+        "-g",
+        "--group",
+        metavar="GROUP",
+        remedy="give a name or a number",
+        topic="Privileges",
+        text="Which group the workers become members of, in place of the user's own.",
+    )
+    umask: int | None = _setting(
+        "",
+        _permissions,
+        "-m",
+        "--umask",
+        metavar="MODE",
+        remedy="give octal digits, such as 027",
+        topic="Privileges",
+        text="Which permissions files do not get that the server makes, in octal. By default what "
+        "whoever starts it has.",
+    )
+    max_requests: int = _setting(
+        0,
+        _whole(0, 1_000_000_000),
+        "--max-requests",
+        metavar="N",
+        remedy="give a whole number from 0",
+        topic="Protection",
+        text="After so many connections a worker is renewed: a successor boots, takes over, and "
+        "the worker drains. Only one worker at a time is renewed. 0: never.",
+    )
+    max_requests_jitter: int = _setting(
+        0,
+        _whole(0, 1_000_000_000),
+        "--max-requests-jitter",
+        metavar="N",
+        remedy="give a whole number from 0",
+        topic="Protection",
+        text="Up to so many connections, by chance, come on top of max-requests, so that workers "
+        "that began together do not end together.",
+    )
+    max_age: float = _setting(
+        0.0,
+        _seconds,
+        "--max-age",
+        metavar="SECONDS",
+        remedy="give a number of seconds from 0",
+        topic="Protection",
+        text="After so long, or by chance up to a tenth earlier, a worker is renewed. 0: never.",
+    )
+    max_rss: int = _setting(
+        0,
+        _size,
+        "--max-rss",
+        metavar="SIZE",
+        remedy="give bytes, or a number with K, M or G, such as 512M",
+        topic="Protection",
+        text="A worker whose memory has grown to this is renewed. While it serves, it looks every "
+        "five seconds. 0: never.",
+    )
     graceful_timeout: float = _setting(
         30.0,
         _seconds,
@@ -582,6 +742,12 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsError("asgi", problem, "leave the mode out")
     if settings.wsgi and settings.mode == "asyncio":
         raise SettingsError("wsgi", "it would block asyncio", "choose mode threads or greenlets")
+    if settings.max_requests_jitter and not settings.max_requests:
+        problem = "there is nothing that it comes on top of"
+        raise SettingsError("max_requests_jitter", problem, "give max_requests too")
+    if settings.overflow_message and settings.certificate:
+        problem = "a client of TLS could not read it before its handshake"
+        raise SettingsError("overflow_message", problem, "leave it out")
     _check_tls(settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pty
@@ -27,6 +28,18 @@ def _no_template_left() -> Iterator[None]:
     yield
     gc.collect()  # a caught exception and its frame keep each other, and the process, alive
     template.stop()
+    while _terminals:  # what a test that failed left there
+        pid, terminal = _terminals.pop()
+        for someone in family.everybody():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(someone) == pid:
+                    os.kill(someone, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+            os.close(terminal)
+
+
+_terminals: list[tuple[int, int]] = []
 
 
 def with_programs(file: str, *, stubborn: bool) -> None:
@@ -303,6 +316,7 @@ def in_a_terminal(program: str) -> tuple[int, int]:
     if pid == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever the tests themselves run under
         os.execv(sys.executable, [sys.executable, "-c", textwrap.dedent(program)])
+    _terminals.append((pid, terminal))
     return pid, terminal
 
 

@@ -44,13 +44,13 @@ class FakeQueue:
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def take(self, most: int, pace: Pace) -> FakeLot | None:
+    def take(self, most: int, fair: int, pace: Pace) -> FakeLot | None:
         del pace
         if not self.waiting:
             return None
         limit = self.waiting[0][1]
         taken: list[int] = []
-        while self.waiting and len(taken) < min(most, 5) and self.waiting[0][1] == limit:
+        while self.waiting and len(taken) < min(most, fair, 5) and self.waiting[0][1] == limit:
             taken.append(self.waiting.popleft()[0])
         return FakeLot(tuple(taken), limit)
 

@@ -28,6 +28,7 @@ from manycore.supervise.events import (
     Exited,
     Failure,
     Finish,
+    Hung,
     Interrupted,
     LetGo,
     Pause,
@@ -36,13 +37,15 @@ from manycore.supervise.events import (
     ReloadEnds,
     ScaleAsked,
     Spawn,
+    Spent,
     StopAsked,
     StopBegins,
+    SuccessorFails,
     Tell,
     TimePassed,
     Urgency,
 )
-from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Rules, Stage
+from manycore.supervise.rules import ABORT_PATIENCE, STOP_MARGIN, UNKILLABLE_AFTER, Rules, Stage
 
 pure = settings(deadline=None)  # a busy machine may stall any example; pytest's timeout guards
 
@@ -84,6 +87,7 @@ class Worker:
     let_go: bool = False
     told: list[tuple[Urgency, float]] = field(default_factory=list)
     abandoned: bool = False
+    relieves: bool = False  # it was started for one that has lived long enough
 
     def due(self, policy: Policy) -> float | None:
         """When somebody has to look after it."""
@@ -94,6 +98,7 @@ class Worker:
             patience = {
                 Urgency.GRACEFUL: policy.graceful_timeout + STOP_MARGIN,
                 Urgency.QUICK: STOP_MARGIN,
+                Urgency.ABORT: ABORT_PATIENCE,
                 Urgency.NOW: UNKILLABLE_AFTER,
             }
             return at + patience[urgency]
@@ -144,6 +149,8 @@ class Supervision(RuleBasedStateMachine):
         self.gone: list[int] = []
         self.named = 0  # workers that there ever were
         self.resumes: dict[int, float] = {}  # places that pause, and until when
+        self.spent: list[int] = []  # who has lived long enough, and waits to be renewed
+        self.spent_again: float | None = None  # until when they wait after a failure
         self.begun = self.announced = self.finished = False
         self.reloading = self.asked = False  # one is under way; another one was asked for
         self.generation = 0
@@ -203,6 +210,18 @@ class Supervision(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(self.draining()))
         self.alive[name].let_go = True
         self.send(LetGo(name))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def live_long_enough(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.alive)))
+        self.spent.append(name)
+        self.send(Spent(name))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def hang(self, data: st.DataObject) -> None:
+        self.send(Hung(data.draw(st.sampled_from(sorted(self.alive)))))
 
     @precondition(lambda self: self.told())
     @rule()
@@ -284,7 +303,7 @@ class Supervision(RuleBasedStateMachine):
             assert len(there) <= 2, "more than one successor"
             if len(there) == 2:
                 first, successor = map(self.alive.__getitem__, there)
-                assert first.serves, "a successor of nobody"
+                assert first.serves or first.urgency >= Urgency.ABORT, "a successor of nobody"
                 assert not successor.ready, "two serve in one place"
 
     @invariant()
@@ -304,6 +323,14 @@ class Supervision(RuleBasedStateMachine):
             there = [worker for worker in self.alive.values() if not worker.abandoned]
             old = [worker for worker in there if worker.generation < self.generation]
             assert not self.is_complete() or any(not worker.let_go for worker in old)
+
+    @invariant()
+    def who_has_lived_long_enough_is_renewed_as_soon_as_it_can(self) -> None:
+        processes = [worker for worker in self.alive.values() if not worker.abandoned]
+        waits = self.reloading or self.asked or self.spent_again is not None
+        if self.announced and not self.stopped_by and not waits and len(processes) <= self.wanted:
+            serving = {name for name, worker in self.alive.items() if worker.serves}
+            assert not serving & set(self.spent)
 
     @invariant()
     def all_that_live_were_told_of_the_stop(self) -> None:
@@ -391,7 +418,8 @@ class Supervision(RuleBasedStateMachine):
 
     def next_due(self) -> float | None:
         times = [worker.due(self.policy) for worker in self.alive.values()]
-        return min([t for t in times if t is not None] + [*self.resumes.values()], default=None)
+        times += [*self.resumes.values(), self.spent_again]
+        return min((t for t in times if t is not None), default=None)
 
     def become_ready(self, name: int) -> None:
         worker = self.alive[name]
@@ -412,6 +440,8 @@ class Supervision(RuleBasedStateMachine):
         """Takes note of a successor that is about to fail: the reload must end of it."""
         worker = self.alive[name]
         if self.stopped_by or worker.abandoned or worker.retired or not self.reloading:
+            return
+        if worker.relieves:
             return
         if self.in_place(worker.number)[0] != name and worker.generation == self.generation:
             self.broken.add(name)
@@ -434,6 +464,8 @@ class Supervision(RuleBasedStateMachine):
         for action in actions:
             assert not self.finished, "something comes after the end"
             self.take(action, event)
+        if self.spent_again is not None and self.spent_again <= self.now:
+            self.spent_again = None
         if self.subject.generation > self.generation:
             self.begin_reload()
         assert not self.broken, "a successor failed, and the reload goes on"
@@ -441,7 +473,7 @@ class Supervision(RuleBasedStateMachine):
         self.asked = self.asked and not self.stopped_by
         return actions
 
-    def take(self, action: Action, event: Event) -> None:
+    def take(self, action: Action, event: Event) -> None:  # noqa: C901  # a table
         match action:
             case Spawn():
                 self.spawn(action)
@@ -470,6 +502,13 @@ class Supervision(RuleBasedStateMachine):
                     assert isinstance(event, StopAsked | Interrupted)
                 self.stopped_by = event
                 self.resumes.clear()
+                self.spent_again = None
+            case SuccessorFails(number, _, seconds):
+                assert isinstance(event, Exited | TimePassed)
+                assert not self.stopped_by
+                assert seconds == self.policy.longest_pause
+                self.spent += self.in_place(number)[:1]
+                self.spent_again = self.now + seconds
             case Abandon(name):
                 worker = self.alive[name]
                 due = worker.due(self.policy)
@@ -495,9 +534,17 @@ class Supervision(RuleBasedStateMachine):
         there = self.in_place(order.number)
         assert len(there) <= 1, "a second successor"
         self.named = order.worker
-        self.alive[order.worker] = Worker(order.number, order.generation, self.now)
-        if there:
-            assert self.reloading, "renewed, and nobody asked"
+        new = self.alive[order.worker] = Worker(order.number, order.generation, self.now)
+        if there and not self.reloading:
+            assert there[0] in self.spent, "renewed, and nobody asked"
+            assert not self.asked, "a reload comes first"
+            assert self.spent_again is None or self.spent_again <= self.now, "tried too early"
+            assert self.alive[there[0]].serves
+            processes = [worker for worker in self.alive.values() if not worker.abandoned]
+            assert len(processes) <= self.wanted + 1, "more than one is renewed"
+            self.spent.remove(there[0])
+            new.relieves = True
+        elif there:
             assert not self.broken, "the reload had failed"
             assert self.alive[there[0]].serves
             assert self.alive[there[0]].generation < order.generation, "renewed twice"
@@ -513,7 +560,11 @@ class Supervision(RuleBasedStateMachine):
         if self.stopped_by:
             due = worker.due(self.policy)
             overdue = due is not None and due <= self.now
-            assert urgency is self.urgency or (urgency is Urgency.NOW and overdue)
+            hangs = urgency is Urgency.ABORT and event == Hung(name)
+            assert hangs or urgency is self.urgency or (urgency is Urgency.NOW and overdue)
+        elif urgency is Urgency.ABORT:
+            assert event == Hung(name)
+            assert worker.ready, "one that boots has another deadline"
         elif urgency is Urgency.NOW:
             due = worker.due(self.policy)
             assert isinstance(event, TimePassed)

@@ -143,7 +143,7 @@ def sums(board: Board) -> tuple[int, ...]:
 class TestStatistics:
     def test_a_new_board_has_no_workers(self, board: Board) -> None:
         """Nobody lives, and nobody did anything."""
-        assert read(board) == ServerStatistics((), 0, 0, 0, 0, 0)
+        assert read(board) == ServerStatistics((), 0, 0, 0, 0, 0, 0, 0)
 
     def test_there_is_room_for_every_worker_and_its_successor(self, board: Board) -> None:
         """As many rows as may be needed at a time, beside the one for the sums."""
@@ -154,6 +154,7 @@ class TestStatistics:
         since = time.monotonic_ns() - 5 * 10**9
         fill(board, 7, pid=77, number=2, generation=3, restarts=4, state=State.READY, since=since)
         fill(board, 7, accepted=100, finished=93, failed=4, threads=8, mode=1)
+        fill(board, 7, refused=5, expired=6)
         (worker,) = read(board).workers
         assert 5.0 <= worker.uptime < 60.0
         assert worker == WorkerStatistics(
@@ -167,6 +168,8 @@ class TestStatistics:
             open=7,
             finished=93,
             failed=4,
+            refused=5,
+            expired=6,
             threads=8,
             mode="asyncio",
         )
@@ -214,10 +217,10 @@ class TestStatistics:
     def test_a_worker_that_is_gone_lost_what_was_open(self, board: Board) -> None:
         """What it did is summed up; what it had accepted and not finished is lost."""
         fill(board, 2, pid=77, number=1, state=State.READY, since=1, threads=8)
-        fill(board, 2, accepted=10, finished=7, failed=1)
+        fill(board, 2, accepted=10, finished=7, failed=1, refused=2)
         assert settle(board, 2) == 3
         assert read(board) == ServerStatistics(
-            (), accepted=10, open=0, finished=7, failed=1, lost=3
+            (), accepted=10, open=0, finished=7, failed=1, lost=3, refused=2, expired=0
         )
 
     def test_a_settled_row_is_as_new(self, board: Board) -> None:

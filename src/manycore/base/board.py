@@ -56,6 +56,17 @@ class Board:
         start = index * self.columns
         return self._cells[start : start + self.columns]
 
+    def cells(self, first: int, last: int) -> list[int]:
+        """Copies the cells of the rows from one up to, and without, another: row after row.
+
+        Example:
+            >>> with Board.create(rows=3, columns=2) as board:
+            ...     board.row(1)[1] = 7
+            ...     board.cells(1, 3)
+            [0, 7, 0, 0]
+        """
+        return self._cells[first * self.columns : last * self.columns].tolist()
+
     def close(self) -> None:
         """Lets go of the memory here; other processes keep theirs. Rows handed out stay usable."""
         try:

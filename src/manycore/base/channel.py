@@ -20,6 +20,11 @@ from typing import Final, NamedTuple, Self
 INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
 
+# plain numbers: putting two of the socket module's flags together takes longer than a system call
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_CLOSED_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED: Final = int(socket.MSG_CTRUNC)
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
 _STDERR: Final = 2
 _FD_BYTES: Final = array.array("i").itemsize
@@ -91,7 +96,7 @@ class Channel:
         """
         if len(fds) > MOST_DESCRIPTORS:
             raise ValueError(f"{len(fds)} descriptors are more than {MOST_DESCRIPTORS} a message")
-        flags = 0 if wait else socket.MSG_DONTWAIT
+        flags = 0 if wait else _AT_ONCE
         if len(data) <= INLINE_BYTES:
             self._send([_INLINE, data], fds, flags)
             return
@@ -118,7 +123,7 @@ class Channel:
             BlockingIOError: When nothing is there, without `wait`.
             NoRoomError: When there was no room for its descriptors.
         """
-        how = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        how = _CLOSED_ON_EXEC | (0 if wait else _AT_ONCE)
         try:
             data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
@@ -126,7 +131,7 @@ class Channel:
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])
-        if flags & socket.MSG_CTRUNC:
+        if flags & _TRUNCATED:
             close_all(fds)
             error = NoRoomError(errno.EMFILE, "no room for the descriptors of a message")
             error.data = data[1:] if data[:1] == _INLINE else b""

@@ -137,15 +137,17 @@ class FileHandler(logging.Handler):
 
     Args:
         path: The file.
+        owner: Whose it is to be, if that is another user; root can make it so.
 
     Raises:
         OSError: When it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
         super().__init__()
         self._path = os.path.abspath(path)
-        self._fd = _open_to_append(self._path)
+        self._owner = owner
+        self._fd = _open_to_append(self._path, owner)
 
     def close(self) -> None:
         """Closes the file."""
@@ -186,13 +188,17 @@ class FileHandler(logging.Handler):
                     return
             except FileNotFoundError:
                 pass
-            fd = _open_to_append(self._path)
+            fd = _open_to_append(self._path, self._owner)
             os.close(self._fd)
             self._fd = fd
 
 
-def _open_to_append(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+def _open_to_append(path: str, owner: tuple[int, int] | None) -> int:
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    if owner is not None:
+        with suppress(PermissionError):  # it is that one who opens it
+            os.fchown(fd, *owner)
+    return fd
 
 
 def reopen() -> bool:
@@ -227,13 +233,19 @@ def _open_without_blocking(fd: int) -> int:
     return fd
 
 
-def configure(level: str, format: str, path: str = "") -> None:  # noqa: A002  # the setting's name
+def configure(
+    level: str,
+    format: str,  # noqa: A002  # the setting's name
+    path: str = "",
+    owner: tuple[int, int] | None = None,
+) -> None:
     """Sends this process's log records on, unless the program did so already.
 
     Args:
         level: `debug`, `info`, `warning`, `error` or `critical`.
         format: `text` or `json`.
         path: The file that they go to; nothing: standard error.
+        owner: Whose the file is to be, if it is not ours.
 
     Raises:
         SettingsError: When the file cannot be opened.
@@ -241,15 +253,15 @@ def configure(level: str, format: str, path: str = "") -> None:  # noqa: A002  #
     root = logging.getLogger()
     if root.handlers:
         return
-    handler = _open_file(path) if path else StderrHandler()
+    handler = _open_file(path, owner) if path else StderrHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     root.addHandler(handler)
     root.setLevel(level.upper())
 
 
-def _open_file(path: str) -> logging.Handler:
+def _open_file(path: str, owner: tuple[int, int] | None) -> logging.Handler:
     try:
-        return FileHandler(path)
+        return FileHandler(path, owner)
     except OSError as error:
         problem = f"{path} cannot be opened: {(error.strerror or str(error)).lower()}"
         raise SettingsError("--log-file", problem, "give a file that can be written") from None

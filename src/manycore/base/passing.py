@@ -23,6 +23,8 @@ from typing import Any
 
 from manycore.errors import SendError
 
+from . import signals
+
 #: the descriptors that this process was given at its start, in the order they were sent
 inherited: list[int] = []
 
@@ -173,7 +175,8 @@ def _write_with(kind: Callable[..., Any], value: object, cargo: Cargo) -> bytes:
 
 
 def _write_by_value(value: object, cargo: Cargo | None = None) -> bytes:
-    from .byvalue import ByValuePickler
+    with signals.importing():
+        from .byvalue import ByValuePickler
 
     return _write_with(ByValuePickler, value, cargo or Cargo())
 
@@ -279,7 +282,8 @@ def _is_findable(module: str) -> bool:
 
 
 def _send_error(value: object, name: str, error: Exception) -> SendError:
-    from . import culprit  # nobody needs it who sends what can be sent
+    with signals.importing():
+        from . import culprit  # nobody needs it who sends what can be sent
 
     path, problem = culprit.find(value, name, error, lambda part: _write(part, Cargo()))
     return SendError(path or "it", problem)

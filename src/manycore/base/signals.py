@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
@@ -82,6 +82,15 @@ def captured(*signums: signal.Signals) -> Iterator[Inbox]:
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         inbox.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def importing() -> AbstractContextManager[object]:
+    """Keeps a Ctrl-C waiting while a module is imported, where it is used.
+
+    One that comes while a callback of Python's import system runs would be lost: what a callback
+    raises is printed and forgotten.
+    """
+    return blocked([signal.SIGINT])
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import sys
@@ -33,6 +34,7 @@ from .addresses import (
 
 FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, man 3 sd_listen_fds
 LOCK_PATIENCE = 5.0  # seconds: another server holds the directory for microseconds
+_UNACKED_AT = 24  # tcpi_unacked in struct tcp_info, linux/tcp.h
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 ListenerFacts: TypeAlias = tuple[int, bool, tuple[int, int] | None]
@@ -98,13 +100,19 @@ class Listener:
         self.file = None
 
 
-def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> Listener:
+def listen(
+    address: BindAddress,
+    backlog: int,
+    unix_mode: int | None = None,
+    owner: tuple[int, int] | None = None,
+) -> Listener:
     """Opens a listener.
 
     Args:
         address: Where, as `parse_bind` gives it.
         backlog: How many clients the kernel may keep queued.
         unix_mode: The permissions of a Unix socket's file; None: what the umask leaves.
+        owner: Whose that file is to be, if it is not ours.
 
     Raises:
         BindError: When the operating system refuses.
@@ -114,7 +122,7 @@ def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> 
             case TcpAddress():
                 return _listen_tcp(address, backlog)
             case UnixAddress():
-                return _listen_unix(address, backlog, unix_mode)
+                return _listen_unix(address, backlog, unix_mode, owner)
             case InheritedSocket():
                 os.set_inheritable(address.fd, False)  # ours is a copy; no program may have either
                 return _adopt(os.dup(address.fd), str(address))
@@ -125,6 +133,19 @@ def listen(address: BindAddress, backlog: int, unix_mode: int | None = None) -> 
 def adopt(listeners: list[ListenerFacts]) -> list[Listener]:
     """Takes over listeners whose descriptors another process handed to this one."""
     return [Listener(socket.socket(fileno=fd), ours, file) for fd, ours, file in listeners]
+
+
+def queued(sock: socket.socket) -> int:
+    """Counts the clients that wait to be accepted; of a Unix socket, whether there are some."""
+    if sock.family == socket.AF_UNIX:
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        return len(poller.poll(0))
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED_AT + 4)
+    except (OSError, AttributeError):  # not Linux
+        return 0
+    return int.from_bytes(info[_UNACKED_AT:], sys.byteorder)  # of a listener, its queue's length
 
 
 def systemd_sockets(environ: Mapping[str, str]) -> list[InheritedSocket]:
@@ -165,7 +186,9 @@ def _listen_tcp(address: TcpAddress, backlog: int) -> Listener:
     return Listener(sock, ours=True)
 
 
-def _listen_unix(address: UnixAddress, backlog: int, mode: int | None) -> Listener:
+def _listen_unix(
+    address: UnixAddress, backlog: int, mode: int | None, owner: tuple[int, int] | None
+) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _directory_locked(address):
@@ -173,6 +196,8 @@ def _listen_unix(address: UnixAddress, backlog: int, mode: int | None) -> Listen
             sock.bind(address.path)
             if mode is not None:  # before listen(): nobody could connect until now
                 os.chmod(address.path, mode)
+            if owner is not None:
+                os.chown(address.path, *owner)
             sock.listen(backlog)
             made = os.lstat(address.path)
         sock.setblocking(False)

@@ -70,6 +70,8 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     settings = settings_for_this_process(flags, config)
     require_extras(settings)
     check_entrance(settings)
+    if settings.umask is not None:
+        os.umask(settings.umask)  # of the sockets' files too
     listeners = server.listen(settings)
     board = statistics.create_board()
     job = Job.of_text(target, settings)

@@ -36,8 +36,14 @@ class Queue(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, most: int, pace: Pace) -> Any:
-        """Gives tasks for a batch, at most so many; None when there are none."""
+    def take(self, most: int, fair: int, pace: Pace) -> Any:
+        """Gives tasks for a batch; None when there are none.
+
+        Args:
+            most: How many at most.
+            fair: How many leave enough for others, when these are worth a message.
+            pace: How long they take.
+        """
 
     def give_back(self, lot: Any) -> None:
         """Takes tasks that were not begun; they are the next."""

@@ -25,14 +25,14 @@ from .functions import Functions
 from .future import Failed
 from .lost import TaskLost
 from .parcels import Sender
+from .rules import WINDOW
 from .slate import Slate
 from .worker import Opening
 
 _ENTRY: Final = "manycore.pool.worker:live"
 _MODULES: Final = ("manycore.pool.worker", "manycore.pool.blas")
 _MAPPING: Final = "manycore.base.mapping"
-_BITS: Final = slate.KIND_BITS
-_KIND: Final = (1 << _BITS) - 1
+_NONES: Final = slate.NONE.to_bytes(8, sys.byteorder, signed=True) * WINDOW
 _PAGE: Final = resource.getpagesize()
 _BACKLOG: Final = 64  # parcels that wait for room in the channel: more is a worker that is stuck
 
@@ -118,14 +118,14 @@ class WorkerHandle:
     @property
     def begun(self) -> int:
         """How many tasks it has begun."""
-        return max(self.memory.cells[slate.BEGUN], self.memory.cells[slate.DONE])
+        return self.memory.begun(self.done)
 
     @property
     def running(self) -> float:
         """Seconds that its running task has been running, if that has a time limit."""
         cells = self.memory.cells
         since = cells[slate.SINCE]
-        if not since or cells[slate.BEGUN] <= cells[slate.DONE]:
+        if not since or cells[slate.DONE] == cells[slate.END]:
             return 0.0
         return (time.monotonic_ns() - since) / 1e9
 
@@ -155,39 +155,41 @@ class WorkerHandle:
     def recall(self, below: int) -> None:
         """Makes it begin no task below this number any more."""
         self.memory.cells[slate.RECALLED] = below
+        self.memory.halted[0] = 1
 
     def collect(self) -> list[Any]:
         """Takes the results that are there and were not taken, in order; says if some failed."""
         self.some_failed = False
-        done = self.memory.done
-        if done <= self.done:
+        start, done = self.done, self.memory.done(self.done)
+        if done <= start:
             return []
-        start, self.done = self.done, done
-        cells = self.memory.take(start, done)
-        values: list[Any]
-        if any(cells):
-            values = [
-                None if not cell
-                else cell >> _BITS if cell & _KIND == slate.NUMBER
-                else self._value(number, cell)
-                for number, cell in enumerate(cells, start)
-            ]  # fmt: skip
-        else:
-            values = [None] * len(cells)
+        self.done = done
+        values = self._values(self.memory.take(start, done), start)
         self.memory.cells[slate.COLLECTED] = done
         self.tasks += len(values)
         return values
+
+    def _values(self, slots: bytes, start: int) -> list[Any]:
+        """Reads slots; what most hold, nothing or numbers, is seen at once."""
+        if _NONES.startswith(slots):
+            return [None] * (len(slots) >> 3)
+        cells: list[Any] = memoryview(slots).cast("q").tolist()
+        lowest = -slate.LARGEST
+        if min(cells) > lowest:
+            return cells
+        return [
+            cell if cell > lowest else self._value(number, cell)
+            for number, cell in enumerate(cells, start)
+        ]
 
     def move_to(self, number: int) -> None:
         """Numbers up to this one were recalled: they will have no results."""
         self.done = max(self.done, number)
 
     def _value(self, number: int, cell: int) -> Any:
-        kind, rest = cell & _KIND, cell >> _BITS
-        if kind == slate.TRUE:
-            return True
-        if kind == slate.FALSE:
-            return False
+        if cell in slate.CONSTANTS:
+            return slate.CONSTANTS[cell]
+        kind, rest = slate.opened(cell)
         if kind == slate.MESSAGE:
             while number not in self._big:  # it was sent before the slot was written
                 self.take_big(self.unloader.receive(self.channel, wait=False))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .future import PENDING, RUNNING, Failed, Future, finish
 from .limits import Limits
-from .pace import TARGET, Pace, key_of
+from .pace import LEAST, TARGET, Pace, key_of
 from .shared import Once
 
 
@@ -168,24 +168,30 @@ class TaskQueue:
             return 0
         return len(self.waiting) - 1 + (len(head) if type(head) is Span else 1)
 
-    def take(self, most: int, pace: Pace) -> Any:
-        """Gives tasks for a batch, at most so many; None when all were cancelled."""
+    def take(self, most: int, fair: int, pace: Pace) -> Any:
+        """Gives tasks for a batch; None when all were cancelled.
+
+        Args:
+            most: How many at most.
+            fair: How many leave enough for others, when these are worth a message.
+            pace: How long they take.
+        """
         try:
             head = self.waiting[0]
         except IndexError:
             return None
         if type(head) is not Span:
             with self.lock:
-                return self._take_calls(most, pace)
-        count = min(most, pace.fits(head.key))
+                return self._take_calls(most, fair, pace)
+        count = min(most, pace.fits(head.key), max(fair, pace.worthwhile(head.key)))
         if count >= len(head):
             return self.waiting.popleft()
         self.waiting[0] = head[count:]
         return head[:count]
 
-    def _take_calls(self, most: int, pace: Pace) -> Calls | None:
+    def _take_calls(self, most: int, fair: int, pace: Pace) -> Calls | None:
         waiting = self.waiting
-        left = TARGET
+        left, enough = TARGET, TARGET - LEAST
         calls: list[Future] = []
         function = limits = key = None
         cost = 0.0
@@ -205,7 +211,7 @@ class TaskQueue:
                 key = key_of(function)
                 cost = pace.seconds(key)
             left -= cost
-            if calls and left < 0:
+            if calls and (left < 0 or (len(calls) >= fair and left < enough)):
                 break
             future._state = RUNNING  # noqa: SLF001
             calls.append(waiting.popleft())

@@ -1,6 +1,6 @@
 """Results on their way back: the worker's side.
 
-A result is left in the memory that pool and worker share, before the count that makes it known. One
+A result is left in the memory that pool and worker share, before the slot that makes it known. One
 that is too long for that is a message, and what is big in it travels beside that.
 """
 
@@ -56,11 +56,11 @@ class Outbox:
 
     def keep(self, number: int, value: Any) -> None:
         """Leaves a result."""
-        if value is None:
-            return
         kind = type(value)
-        if kind is int and 0 <= value < slate.LARGEST:
-            cell = value << slate.KIND_BITS | slate.NUMBER
+        if value is None:
+            cell = slate.NONE
+        elif kind is int and -slate.LARGEST < value < slate.LARGEST:
+            cell = value or slate.ZERO
         elif kind is bool:
             cell = slate.TRUE if value else slate.FALSE
         else:
@@ -100,11 +100,11 @@ class Outbox:
                 problem = f"no room for what the task returned: {error.strerror}"
                 raise OSError(error.errno, problem) from None
             self.segments.settle()
-            cell = slate.MESSAGE
+            cell = slate.special(slate.MESSAGE)
         else:
             self._area[self._used : end] = data
             where = self._used << slate.LENGTH_BITS | size
-            cell = where << slate.KIND_BITS | kind
+            cell = slate.special(kind, where)
             self._used = end
         self._slots[number & slate.MASK] = cell
 

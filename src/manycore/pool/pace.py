@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from typing import Any, Final
 
 TARGET: Final = 0.002  # seconds of work a batch
+LEAST: Final = 0.0003  # seconds: less work is not worth a message, which costs both sides a third
 MOST: Final = 8192  # tasks a batch, however short they are
 MOST_BYTES: Final = 4 << 20  # a batch, of arguments or of results
 _FRESH: Final = 0.5  # the weight of the newest measurement
@@ -44,6 +45,17 @@ class Pace:
         if size:
             most = min(most, int(MOST_BYTES / size))
         return max(1, most)
+
+    def worthwhile(self, key: Hashable) -> int:
+        """Gives how many tasks of a function are worth a message, even where few are left.
+
+        Example:
+            >>> pace = Pace()
+            >>> pace.learn("add", count=10, seconds=0.00001)
+            >>> pace.worthwhile("add")
+            300
+        """
+        return min(self.fits(key), round(LEAST / max(self.seconds(key), 1e-9)))
 
     def is_short(self, key: Hashable) -> bool:
         """Whether tasks of a function are known to be shorter than a batch."""

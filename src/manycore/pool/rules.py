@@ -224,10 +224,10 @@ class Schedule:
     def _send(self, worker: int, desk: Desk, now: float, actions: list[Action]) -> None:
         # near the end batches shrink, so that all end together
         fair = -(-len(self.queue) // (2 * self.workers))
-        most = max(1, min(fair, WINDOW - desk.waiting, MOST))
+        most = max(1, min(WINDOW - desk.waiting, MOST))
         if self._tasks_per_worker is not None:
             most = min(most, self._tasks_per_worker - desk.next)
-        lot = self.queue.take(most, self.pace)
+        lot = self.queue.take(most, fair, self.pace)
         if lot is None:
             return
         actions.append(Send(worker, desk.put(lot)))

@@ -202,7 +202,7 @@ class ThreadEngine:
     def _next(self, number: int) -> Calls | Span | None:
         with self._changed:
             while True:
-                lot: Calls | Span | None = self.queue.take(1, self._pace)
+                lot: Calls | Span | None = self.queue.take(1, 1, self._pace)
                 if lot is not None:
                     self._busy += 1
                     self.ledger.sent(number, time.monotonic(), queued=bool(self.queue.waiting))

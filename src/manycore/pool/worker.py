@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Before it begins a task it says so in the shared memory; when it is done, the result is there
-   first and the count after. Whatever kills it in between, the pool knows which task it was.
+1. Before it begins a batch it says so in the shared memory, and each task's result is there before
+   the next one begins. Whatever kills it in between, the pool knows which task it was.
 2. What a task raises, `SystemExit` and others of its kind too, is the task's result.
 3. Whatever cannot be read or written is an error of its own task.
 4. It ends when the pool's end of the channel is closed, and is killed with the pool's process.
@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import repeat
 from multiprocessing import process as standard
@@ -89,6 +89,7 @@ class Worker:
         self._channel = channel
         self._cells = memory.cells
         self._slots = memory.slots
+        self._halted = memory.halted
         self._outbox = Outbox(channel, memory)
         self._unloader = Unloader()
         self._functions: dict[int, Any] = {}
@@ -140,7 +141,7 @@ class Worker:
         elif kind in {wire.UNIFORM, wire.SEPARATE}:
             first, count = wire.SEPARATE_HEAD.unpack_from(data, 1)  # both begin with that
             call = (Unreadable(problem), (), _NO_KWARGS, None)
-            self._do_slowly(first, repeat(call, count))
+            self._do_slowly(first, count, repeat(call, count))
             self._answer()
 
     def _take_note(self, kind: bytes, delivery: Delivery) -> None:
@@ -173,7 +174,7 @@ class Worker:
             shared.forget(number)
 
     def _do_uniform(self, delivery: Delivery) -> None:
-        first, _, number, timeout, star = wire.UNIFORM_HEAD.unpack_from(delivery.data, 1)
+        first, count, number, timeout, star = wire.UNIFORM_HEAD.unpack_from(delivery.data, 1)
         try:
             body = delivery.body(1 + wire.UNIFORM_HEAD.size)
             items = passing.loads(body, delivery.fds, delivery.buffers)
@@ -185,9 +186,9 @@ class Worker:
         del delivery, body
         if timeout:
             calls: Iterable[Any] = items if star else zip(items)
-            self._do_slowly(first, ((function, args, _NO_KWARGS, timeout) for args in calls))
+            self._do_slowly(first, count, ((function, args, _NO_KWARGS, timeout) for args in calls))
         else:
-            self._do_quickly(first, function, items, star=star)
+            self._do_quickly(first, count, function, items, star=star)
         del items
         self._answer()
 
@@ -204,13 +205,13 @@ class Worker:
             self._stash.append(delivery)
 
     def _do_separate(self, delivery: Delivery) -> None:
-        first, _ = wire.SEPARATE_HEAD.unpack_from(delivery.data, 1)
+        first, count = wire.SEPARATE_HEAD.unpack_from(delivery.data, 1)
         body = delivery.body(1 + wire.SEPARATE_HEAD.size)
         entries = pickle.loads(body, buffers=delivery.buffers)  # noqa: S301  # our pool's
         fds = delivery.fds
         del delivery, body
         entries.reverse()
-        self._do_slowly(first, (self._read(entries.pop(), fds) for _ in range(len(entries))))
+        self._do_slowly(first, count, (self._read(entries.pop(), fds) for _ in range(count)))
         self._answer()
 
     def _read(self, entry: tuple[int, Any, list[Any], float | None], fds: list[int]) -> Any:
@@ -227,77 +228,103 @@ class Worker:
             return Unreadable(error), (), _NO_KWARGS, None
         return function, args, kwargs, timeout
 
-    def _do_quickly(self, first: int, function: Any, items: Iterable[Any], *, star: bool) -> None:
-        """Does tasks that have no time limit. This loop is what a task costs."""
+    def _do_quickly(
+        self, first: int, count: int, function: Any, items: Iterable[Any], *, star: bool
+    ) -> None:
+        """Does tasks that have no time limit."""
         if self._was_recalled(first):
             return
-        cells, slots, keep = self._cells, self._slots, self._outbox.keep
-        mask, largest = slate.MASK, slate.LARGEST
-        number = cells[slate.DONE] = first
+        self._open(first, count)
         clock = time.perf_counter
         began = clock()
-        for number, item in enumerate(items, first + 1):  # used behind the loop
-            cells[0] = number  # slate.BEGUN: the one before is done
-            if cells[2] >= number:  # slate.RECALLED
-                self._skip(number - 1)
-                number -= 1  # noqa: PLW2901
+        number, rest = first, iter(items)
+        while number < first + count:
+            place = number & slate.MASK
+            many = min(first + count - number, slate.MASK + 1 - place)  # to the end of the slots
+            done = self._do_some(
+                range(place, place + many), number - place, function, rest, star=star
+            )
+            number += done
+            if done < many:
                 break
+        self._close(first, number, clock() - began)
+
+    def _do_some(
+        self, places: range, offset: int, function: Any, items: Iterator[Any], *, star: bool
+    ) -> int:
+        """Does tasks whose slots are in a row; gives how many. This loop is what a task costs."""
+        slots, halted = self._slots, self._halted
+        lowest, largest, none, zero = -slate.LARGEST, slate.LARGEST, slate.NONE, slate.ZERO
+        for place, item in zip(places, items):  # noqa: B905  # the first to end is the range
+            if halted[0] and self._is_recalled(place + offset):
+                return place - places.start
             try:
                 value = function(*item) if star else function(item)
             except BaseException as error:
-                self._outbox.fail(number - 1, error)
+                self._outbox.fail(place + offset, error)
             else:
                 if value is None:
-                    continue  # the slot says so already
-                if type(value) is int and 0 <= value < largest:
-                    slots[(number - 1) & mask] = value << 3 | 1  # slate.NUMBER
+                    slots[place] = none
+                elif type(value) is int and lowest < value < largest:
+                    slots[place] = value or zero
                 else:
-                    keep(number - 1, value)
-        cells[slate.DONE] = number
-        self._measured = number - first, clock() - began
+                    self._outbox.keep(place + offset, value)
+        return len(places)
 
-    def _was_recalled(self, first: int) -> bool:
-        """Whether nothing of a message may be begun; then no count moves.
-
-        If the count of what is done moved on to this message, all that was recalled before it would
-        seem to be done, and to have returned None.
-        """
-        if self._cells[slate.RECALLED] <= first:
-            return False
-        self._measured = 0, 0.0
-        return True
-
-    def _do_slowly(self, number: int, calls: Iterable[Any]) -> None:
+    def _do_slowly(self, first: int, count: int, calls: Iterable[Any]) -> None:
         """Does tasks of which each may be another function, or have a time limit."""
-        if self._was_recalled(number):
+        if self._was_recalled(first) or not count:
             return
         cells = self._cells
-        first = cells[slate.DONE] = number
         began = time.perf_counter()
+        number = first
         for function, args, kwargs, timeout in calls:
-            number += 1
-            cells[slate.SINCE] = time.monotonic_ns() if timeout else 0
-            cells[slate.BEGUN] = number
-            if cells[slate.RECALLED] >= number:
-                number -= 1
-                self._skip(number)
+            if number == first:  # it is only now that the first one was read
+                self._open(first, count)
+            if self._is_recalled(number):
                 break
+            cells[slate.SINCE] = time.monotonic_ns() if timeout else 0
             try:
                 if timeout:
                     value = self._alarm.call(function, args, kwargs, timeout)
                 else:
                     value = function(*args, **kwargs)
             except BaseException as error:
-                self._outbox.fail(number - 1, error)
+                self._outbox.fail(number, error)
             else:
-                self._outbox.keep(number - 1, value)
+                self._outbox.keep(number, value)
                 del value
             del function, args, kwargs
-        cells[slate.DONE] = number
-        self._measured = number - first, time.perf_counter() - began
+            number += 1
+        self._close(first, number, time.perf_counter() - began)
 
-    def _skip(self, number: int) -> None:
+    def _open(self, first: int, count: int) -> None:
+        """Says that it begins a batch, and the first task of it."""
+        self._cells[slate.SINCE] = 0
+        self._cells[slate.FIRST] = first
+        self._cells[slate.END] = first + count
+
+    def _close(self, first: int, end: int, seconds: float) -> None:
+        """Says that it is done with a batch, up to where it was recalled."""
+        self._cells[slate.END] = end
+        self._cells[slate.DONE] = end
+        self._measured = end - first, seconds
+
+    def _was_recalled(self, first: int) -> bool:
+        """Whether nothing of a message may be begun; then no count moves.
+
+        If the count of what is done moved on to this message, all that was recalled before it would
+        seem to be done.
+        """
+        self._measured = 0, 0.0
+        return bool(self._cells[slate.RECALLED] > first)
+
+    def _is_recalled(self, number: int) -> bool:
+        """Whether a task must not be begun; then it says so."""
+        if self._cells[slate.RECALLED] <= number:
+            return False
         self._channel.send(wire.SKIPPED + wire.NUMBER.pack(number))
+        return True
 
     def _answer(self) -> None:
         """Says that it is through with a message, and what it does not look at any more."""

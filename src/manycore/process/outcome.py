@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from manycore.base import signals
 from manycore.base.birth import HEAD_BYTES
 from manycore.base.failures import Failure
 from manycore.base.lifetime import exit_in_words
@@ -47,8 +48,9 @@ class Outcome:
             kind = child.outcome[HEAD_BYTES : HEAD_BYTES + 1]
             if kind != NOTHING:
                 return cls(kind, child.outcome[HEAD_BYTES + 1 :])
-        from manycore.base import oom
-        from manycore.base.worker_lost import WorkerLost  # 15 ms that most programs never need
+        with signals.importing():
+            from manycore.base import oom
+            from manycore.base.worker_lost import WorkerLost  # 15 ms that most programs never need
 
         code = child.wait()
         assert code is not None

@@ -15,7 +15,7 @@ from multiprocessing import process as standard
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from manycore.base import birth
+from manycore.base import birth, signals
 
 from .methods import chosen_method
 from .outcome import Outcome
@@ -111,7 +111,8 @@ class Process(context.Process):
             raise AssertionError("can only start a process object created by current process")
         if birth.is_importing():
             raise RuntimeError(_STARTED_AT_IMPORT)
-        from . import launch  # the child has no use for it
+        with signals.importing():
+            from . import launch  # the child has no use for it
 
         standard._cleanup()  # type: ignore[attr-defined]  # noqa: SLF001
         self._popen = launch.start(self, self._method)

@@ -6,6 +6,7 @@ drain, it takes what is queued until the queue is empty; told to end, it takes n
 
 Workers wait with EPOLLEXCLUSIVE, which wakes one of them a connection, and register anew after each
 accept: the kernel wakes the one that has waited longest, and this moves it to the end of the line.
+What makes a worker's share too large it hands on to a sibling.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import logging
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from manycore.base import logs
 from manycore.base.signals import Inbox
@@ -26,16 +28,17 @@ from manycore.base.sockets import Listener
 from manycore.base.stackfile import ASK
 
 from .modes.mode import Mode
+from .protection.guard import Guard
+from .protection.shortage import SHORTAGES, Shortage
+from .siblings import Siblings
 from .statistics import Column, State
 from .visit import Visit
 
 log = logging.getLogger("manycore.server")
 
-PAUSE: Final = 0.1  # seconds without accepting when descriptors or threads have run out
-COMPLAINT_EVERY: Final = 60.0  # seconds: a shortage that comes and goes fills no log
+MOST_REFUSED: Final = 64  # clients, one after the other, before others have their turn
 END_GRACE: Final = 1.0  # seconds for handlers to return, once their connections are shut down
 
-_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 #: what accept(2) says of the new connection and not of the listener (man 2 accept)
 _CLIENTS_FAULT = {
     errno.ECONNABORTED,
@@ -63,6 +66,8 @@ class Acceptor:
     Args:
         listeners: Where connections come from. The acceptor closes this process's copies.
         mode: What they are given to.
+        siblings: The other workers.
+        guard: Who may come in, and for how long.
         wake: An eventfd that the mode writes to when it takes more again.
         graceful_timeout: Seconds that open connections may go on once it drains.
         row: The worker's row on the board.
@@ -75,6 +80,8 @@ class Acceptor:
         self,
         listeners: list[Listener],
         mode: Mode,
+        siblings: Siblings,
+        guard: Guard,
         *,
         wake: int,
         graceful_timeout: float,
@@ -84,6 +91,10 @@ class Acceptor:
         show_stacks: Callable[[], None],
     ) -> None:
         self._listeners = {listener.sock.fileno(): listener for listener in listeners}
+        self._siblings = siblings
+        self._guard = guard
+        self._shortage = Shortage()
+        self._handed_to_us = siblings.fileno()
         self._graceful_timeout = graceful_timeout
         self._row = row
         self._inbox = inbox
@@ -92,7 +103,6 @@ class Acceptor:
         self._phase = _Phase.SERVING
         self._deadline: float | None = None  # of draining, or of ending
         self._resume: float | None = None  # when a pause is over
-        self._complain_after = 0.0  # when a shortage is worth another line in the log
         self._watching = False
         self._epoll = select.epoll()
         self._wake = wake
@@ -106,8 +116,10 @@ class Acceptor:
             self._watch(wanted=self._may_accept())
             for fd, _ in self._epoll.poll(self._patience()):
                 if fd in self._listeners:
-                    if self._watching:  # or an earlier one of this round took the last thread
+                    if self._watching:  # or an earlier one of this round took the last place
                         self._accept(self._listeners[fd])
+                elif fd == self._handed_to_us:
+                    self._take_from(self._siblings.place)
                 elif fd == self._wake:
                     os.eventfd_read(self._wake)
                 else:
@@ -124,18 +136,21 @@ class Acceptor:
     def _is_over(self) -> bool:
         if self._phase is _Phase.SERVING:
             return False
+        ending = self._phase is _Phase.ENDING
         if self._mode.open == 0 and not self._listeners:
-            return True
+            return ending or not self._siblings.waits
         timed_out = self._deadline is not None and time.monotonic() >= self._deadline
-        return self._phase is _Phase.ENDING and timed_out
+        return ending and timed_out
 
     def _may_accept(self) -> bool:
         serving = self._phase is _Phase.SERVING and self._resume is None
-        return serving and not self._mode.full
+        return serving and not self._guard.full
 
     def _patience(self) -> float | None:
-        times = [t for t in (self._deadline, self._resume) if t is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        own = (self._deadline, self._resume)
+        times = (*own, self._siblings.deadline(), self._guard.deadline())
+        first = min((time for time in times if time is not None), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
 
     def _watch(self, *, wanted: bool) -> None:
         """Waits on the listeners, or leaves them to the siblings."""
@@ -147,15 +162,20 @@ class Acceptor:
                 self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
             else:
                 self._epoll.unregister(fd)
-        if self._mode.full:
-            self._mode.wake_below(self._mode.limit)
+        if wanted:
+            self._epoll.register(self._handed_to_us, select.EPOLLIN)
+        else:
+            self._epoll.unregister(self._handed_to_us)
+        if self._guard.full:
+            self._mode.wake_below(self._guard.limit)
 
     def _accept(self, listener: Listener) -> bool:
         """Takes one connection; False if there is none to take, or nobody to serve it."""
+        if self._guard.full:
+            return False
         place = self._mode.reserve()
         if place is None:
-            if not self._mode.full:
-                self._pause("no thread can be started")
+            self._pause("no thread can be started")
             return False
         try:
             conn, address = listener.sock.accept()
@@ -163,14 +183,15 @@ class Acceptor:
             self._mode.release(place)
             if error.errno == errno.EAGAIN:
                 return False
-            if error.errno in _SHORTAGE:
+            if error.errno in SHORTAGES:
+                self._refuse_some(listener)
                 self._pause((error.strerror or str(error)).lower())
                 return False
             if error.errno in _CLIENTS_FAULT:
                 return True
             raise
-        self._mode.serve(place, Visit(conn, address))
-        if self._mode.full:
+        self._give(place, conn, address)
+        if self._guard.full:
             self._watch(wanted=False)
         elif self._watching:
             fd = listener.sock.fileno()
@@ -178,13 +199,54 @@ class Acceptor:
             self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         return True
 
+    def _give(self, place: Any, conn: socket.socket, address: Any) -> None:
+        """Gives a new connection to whom it is for: to nobody, a sibling, or the mode."""
+        self._shortage.is_over()
+        if self._guard.gate.turn_away(conn, address):
+            self._mode.release(place)
+            return
+        visit = Visit(conn, address)
+        serving = self._phase is _Phase.SERVING
+        if serving and self._siblings.offer(self._mode.open + 1, visit):
+            self._mode.release(place)
+            conn.close()
+        else:
+            self._mode.serve(place, self._guard.welcome(visit))
+
+    def _take_from(self, worker: int) -> None:
+        """Takes what was handed on and is in a worker's inbox, as far as there is room."""
+        while not self._guard.full and self._resume is None:
+            place = self._mode.reserve()
+            if place is None:
+                self._pause("no thread can be started")
+                return
+            try:
+                visit = self._siblings.take(worker)
+            except OSError as error:
+                self._mode.release(place)
+                self._pause((error.strerror or str(error)).lower())
+                return
+            if visit is None:
+                self._mode.release(place)
+                return
+            self._mode.serve(place, self._guard.welcome(visit))
+
     def _pause(self, reason: str) -> None:
-        now = time.monotonic()
-        if now >= self._complain_after:
-            self._complain_after = now + COMPLAINT_EVERY
-            log.warning("cannot accept for now: %s; clients wait in the queue", reason)
-        self._resume = now + PAUSE
+        self._resume = self._shortage.begin(reason, time.monotonic())
         self._watch(wanted=False)
+
+    def _refuse_some(self, listener: Listener) -> None:
+        """Refuses who waits, where that is wanted; one descriptor is kept back for it."""
+        if not self._guard.gate.refuses:
+            return
+        with self._shortage.lend() as lent:
+            for _ in range(MOST_REFUSED if lent else 0):
+                try:
+                    conn, address = listener.sock.accept()
+                except OSError:
+                    break
+                reason = "there is no descriptor for it"
+                self._guard.gate.refuse(conn, address, reason, linger=False)
 
     def _take_signals(self) -> None:
         for signum in self._inbox.take():
@@ -206,11 +268,12 @@ class Acceptor:
         log.debug("draining: %d connections are open", self._mode.open)
 
     def _take_what_is_queued(self) -> None:
-        """Accepts until the queue is empty, as far as threads are free; then lets go of it."""
+        """Accepts until the queue is empty, as far as there is room; then lets go of it."""
+        self._take_from(self._siblings.place)
         for fd, listener in list(self._listeners.items()):
             while self._accept(listener):
                 pass
-            if self._resume is None and not self._mode.full:
+            if self._resume is None and not self._guard.full:
                 del self._listeners[fd]
                 listener.sock.close()
                 if not self._listeners:
@@ -218,7 +281,7 @@ class Acceptor:
         if self._resume is not None:
             return  # the end of the pause wakes us
         # a free place means: go on with the queue, or, when that is empty, look whether all ended
-        self._mode.wake_below(self._mode.limit if self._listeners else 1)
+        self._mode.wake_below(self._guard.limit if self._listeners else 1)
 
     def _end(self) -> None:
         self._watch(wanted=False)
@@ -237,5 +300,10 @@ class Acceptor:
         now = time.monotonic()
         if self._resume is not None and now >= self._resume:
             self._resume = None
+        self._guard.keep_time(now)
+        handed = self._siblings.deadline()
+        if handed is not None and now >= handed:
+            for worker in self._siblings.overdue():
+                self._take_from(worker)
         if self._phase is _Phase.DRAINING and self._deadline is not None and now >= self._deadline:
             self._end()

@@ -10,8 +10,9 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
-from manycore.base import logs
+from manycore.base import descriptors, logs, privileges
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -24,14 +25,21 @@ from manycore.watch.control import ControlSocket
 
 from . import inside, statistics, worker
 from .control import ServerControl
+from .handover import Inboxes
+from .hangwatch import HangWatch
 from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
 from .plan import describe_limit
+from .protection.protections import Protections
 from .service import Service
-from .statistics import Column, settle
+from .siblings import Siblings
+from .statistics import Column, serving, settle, use_row
 
 log = logging.getLogger("manycore.server")
+
+DESCRIPTORS: Final = 64  # of the supervisor itself
+DESCRIPTORS_A_PLACE: Final = 8  # two ends of its inbox, three for each of two workers
 
 
 class ServerCrew:
@@ -68,11 +76,16 @@ class ServerCrew:
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
+        self._inboxes = Inboxes()
+        self._identity = privileges.find(job.settings.user, job.settings.group)
+        self._protections = Protections(job.settings, board)
+        self._hangs = HangWatch(job.settings.timeout, board, self._rows)
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
         self._service.begin(supervisor, self._board)
+        self._hangs.begin(supervisor)
         path = self._job.settings.control_socket
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
         if path == NO_CONTROL:
@@ -89,16 +102,25 @@ class ServerCrew:
         self._hooks.call("on_exit", self._facts)
         if self._socket is not None:
             self._socket.close()
+        self._inboxes.close()
+        self._protections.close()
+        self._hangs.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
         if not self._free:
             raise OSError(errno.EAGAIN, "too many workers are still draining")
+        places = max(self._supervisor.workers, order.number)
+        descriptors.allow(DESCRIPTORS + DESCRIPTORS_A_PLACE * places)
+        self._inboxes.provide(places)
         row = self._rows[order.worker] = heapq.heappop(self._free)
+        use_row(self._board, row)
+        self._protections.share_among(self._supervisor.workers)
         self._starts[order.number] += 1
         return partial(self._live, order, row)
 
     def _live(self, order: Spawn, index: int, tell: Tell) -> int:
+        privileges.become(self._identity)
         row = self._board.row(index)
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
@@ -109,7 +131,11 @@ class ServerCrew:
         after = partial(self._hooks.require, "post_worker_init", who)
         try:
             boot = worker.Boot(before, after)
-            return worker.live(order.number, tell, self._job, self._listeners, row, boot)
+            siblings = Siblings(order.number, self._inboxes, self._board)
+            guard = self._protections.guard(index, self._hangs.ring)
+            return worker.live(
+                order.number, tell, self._job, self._listeners, row, boot, siblings, guard
+            )
         finally:
             self._hooks.call("worker_exit", self._facts, who)
 
@@ -172,7 +198,11 @@ class ServerCrew:
             return
         self._hooks.call("child_exit", self._facts, WorkerFacts(order.number, 0, order.generation))
         lost = settle(self._board, index)
+        self._hangs.gone(order.worker)
+        self._protections.forget(index)
+        self._protections.share_among(self._supervisor.workers)
         heapq.heappush(self._free, index)
+        self._inboxes.forward({place: had - done for place, had, done in serving(self._board)})
         if lost:
             log.warning("worker %d took %d open connections with it", order.number, lost)
 

@@ -125,7 +125,7 @@ class Entrance:
         peer = visit.address
         try:
             if self._proxied:
-                visit.address = self.read_header(visit.conn, peer, deadline)
+                admit(visit, self.read_header(visit.conn, peer, deadline))
             context = self.context()
             if context is not None:
                 visit.conn = secure(visit.conn, context, deadline)
@@ -179,6 +179,16 @@ class _Taking:
         except proxy.ProxyError as error:
             raise TurnedAway(f"bad PROXY header: {error}") from None
         return True
+
+
+def admit(visit: Visit, client: Any) -> None:
+    """Takes note of the client that a proxy named.
+
+    Raises:
+        TurnedAway: When that one has all the connections that it may have.
+    """
+    if not visit.name(client):
+        raise TurnedAway("its address has all the connections that it may have")
 
 
 def is_trusted(address: Any, networks: tuple[Any, ...]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from typing import NoReturn
 
-from manycore.base import logs, sockets, strangers
+from manycore.base import logs, privileges, sockets, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.base.streams import fill_standard_descriptors
@@ -24,6 +24,7 @@ from manycore.errors import (
     SettingsError,
     TargetError,
 )
+from manycore.settings import ServeSettings
 from manycore.supervise.events import Failure, Policy
 from manycore.supervise.report import ReadyReport, Report, encode
 from manycore.supervise.supervisor import STOPS, Supervisor
@@ -82,6 +83,18 @@ def run(
     return failure
 
 
+def prepare(settings: ServeSettings) -> None:
+    """Sets up the log, and what files this process and its workers make.
+
+    Raises:
+        SettingsError: When the log file cannot be opened.
+    """
+    if settings.umask is not None:
+        os.umask(settings.umask)
+    owner = privileges.find(settings.user, settings.group).owner
+    logs.configure(settings.log_level, settings.log_format, settings.log_file, owner)
+
+
 def as_error(failure: Failure) -> ManycoreError:
     """Makes an exception of a failure."""
     if failure.code is ExitCode.TARGET_FAILED:
@@ -137,7 +150,7 @@ def main(fd: int) -> NoReturn:
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page that it shares with us
     try:
-        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+        prepare(settings)
         failure = _run_parcel(parcel, tell)
     except PidFileError as error:
         failure = Failure(error.exit_code, error.problem, error.path, error.remedy)

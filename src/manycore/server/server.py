@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
-from manycore.base import logs, signals, sockets
+from manycore.base import privileges, signals, sockets
 from manycore.base.addresses import SocketAddress, TcpAddress
 from manycore.base.board import Board
 from manycore.base.signals import Inbox
@@ -91,7 +91,7 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
     )
     listeners = listen(settings)
     with statistics.create_board() as board:
-        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+        launch.prepare(settings)
         failure = launch.run(job, listeners, board)
     if failure is not None:
         raise launch.as_error(failure)
@@ -114,6 +114,7 @@ def _settings(bind: str | Iterable[str], settings: dict[str, Any]) -> ServeSetti
     chosen = ServeSettings(bind=addresses, **settings)
     require_extras(chosen)
     check_entrance(chosen)
+    privileges.find(chosen.user, chosen.group)
     return chosen
 
 
@@ -123,10 +124,11 @@ def listen(settings: ServeSettings) -> list[Listener]:
     Raises:
         BindError: For the first that cannot be opened.
     """
+    owner = privileges.find(settings.user, settings.group).owner
     with ExitStack() as undo:
         listeners = []
         for address in settings.bind:
-            listener = sockets.listen(address, settings.backlog, settings.unix_mode)
+            listener = sockets.listen(address, settings.backlog, settings.unix_mode, owner)
             undo.callback(listener.close)
             listeners.append(listener)
         undo.pop_all()

@@ -1,11 +1,13 @@
 """What a server's workers did: the columns of the board, and their reading.
 
-Row 0 is the supervisor's: the sums of the workers that are gone. Each worker writes a row of its
-own while it lives; then the supervisor adds it to row 0 and clears it for another.
+Row 0 is the supervisor's: the sums of the workers that are gone, and the last row that was used.
+Each worker writes a row of its own while it lives; then the supervisor adds it to row 0 and clears
+it for another.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,7 +16,8 @@ from typing import Final
 from manycore.base.board import Board
 from manycore.settings import MODES, MOST_WORKERS
 
-_ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+ROWS: Final = 1 + 2 * MOST_WORKERS  # every one of them may be draining beside its successor
 
 
 class Column(IntEnum):
@@ -32,9 +35,21 @@ class Column(IntEnum):
     LOST = 9
     THREADS = 10
     MODE = 11  #: its place in `MODES`
+    LAST = 12  #: the last row that was used; of row 0 alone
+    REFUSED = 13
+    EXPIRED = 14
+    CAME = 15  #: monotonic nanoseconds at which the last connection was taken
+    STUCK = 16  #: whether the worker found itself stuck when it was last asked
 
 
-_SUMS = (Column.ACCEPTED, Column.FINISHED, Column.FAILED, Column.LOST)
+_SUMS = (
+    Column.ACCEPTED,
+    Column.FINISHED,
+    Column.FAILED,
+    Column.LOST,
+    Column.REFUSED,
+    Column.EXPIRED,
+)
 
 
 class State(IntEnum):
@@ -60,6 +75,8 @@ class WorkerStatistics:
         open: Connections being served now.
         finished: Connections whose handler has ended.
         failed: Those of them whose handler raised.
+        refused: Connections that there was no room for, and that were closed at once.
+        expired: Connections that were ended since their clients were silent for too long.
         threads: Threads that serve, or wait for, connections now.
         mode: How it serves: `threads`, `asyncio` or `greenlets`.
     """
@@ -74,6 +91,8 @@ class WorkerStatistics:
     open: int
     finished: int
     failed: int
+    refused: int
+    expired: int
     threads: int
     mode: str
 
@@ -89,6 +108,8 @@ class ServerStatistics:
         finished: Connections whose handler has ended.
         failed: Those of them whose handler raised.
         lost: Connections that were open when their worker died.
+        refused: Connections that there was no room for, and that were closed at once.
+        expired: Connections that were ended since their clients were silent for too long.
     """
 
     workers: tuple[WorkerStatistics, ...]
@@ -97,11 +118,44 @@ class ServerStatistics:
     finished: int
     failed: int
     lost: int
+    refused: int
+    expired: int
 
 
 def create_board() -> Board:
     """Makes the board of a server."""
-    return Board.create(rows=_ROWS, columns=len(Column))
+    return Board.create(rows=ROWS, columns=len(Column))
+
+
+def use_row(board: Board, index: int) -> None:
+    """Notes that a row is in use; the supervisor does."""
+    sums = board.row(0)
+    sums[Column.LAST] = max(sums[Column.LAST], index)
+
+
+def serving(board: Board) -> list[tuple[int, int, int]]:
+    """Reads who takes connections: the place, what it has accepted, and what of that has ended.
+
+    Each worker does that for many a connection, so it costs little.
+    """
+    width, last = board.columns, board.row(0)[Column.LAST]
+    cells = board.cells(1, last + 1)
+    return [
+        (cells[row + Column.NUMBER], cells[row + Column.ACCEPTED], cells[row + Column.FINISHED])
+        for row in range(0, len(cells), width)
+        if cells[row + Column.STATE] == State.READY
+    ]
+
+
+def open_connections(board: Board) -> int:
+    """Counts what all workers serve now, also those that drain; costs little, like `serving`."""
+    width, last = board.columns, board.row(0)[Column.LAST]
+    cells = board.cells(1, last + 1)
+    return sum(
+        cells[row + Column.ACCEPTED] - cells[row + Column.FINISHED]
+        for row in range(0, len(cells), width)
+        if cells[row + Column.PID]
+    )
 
 
 def read(board: Board) -> ServerStatistics:
@@ -115,6 +169,8 @@ def read(board: Board) -> ServerStatistics:
         finished=gone[Column.FINISHED] + sum(worker.finished for worker in workers),
         failed=gone[Column.FAILED] + sum(worker.failed for worker in workers),
         lost=gone[Column.LOST],
+        refused=gone[Column.REFUSED] + sum(worker.refused for worker in workers),
+        expired=gone[Column.EXPIRED] + sum(worker.expired for worker in workers),
     )
 
 
@@ -137,6 +193,8 @@ def _worker(row: list[int]) -> WorkerStatistics:
         open=max(0, row[Column.ACCEPTED] - row[Column.FINISHED]),
         finished=row[Column.FINISHED],
         failed=row[Column.FAILED],
+        refused=row[Column.REFUSED],
+        expired=row[Column.EXPIRED],
         threads=row[Column.THREADS],
         mode=MODES[row[Column.MODE]],
     )
@@ -156,3 +214,13 @@ def settle(board: Board, index: int) -> int:
     for column in Column:
         row[column] = 0
     return lost
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Gives the CPU time that a process has used, all its threads together; None: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, man 5 proc_pid_stat

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
+
+
+class Host(Protocol):
+    """Who counts visits."""
+
+    def named(self, visit: Visit) -> bool:
+        """A proxy named the client: whether it may stay. Called in any thread."""
+
+    def over(self, visit: Visit) -> None:
+        """A visit has ended. Called once for each, in any thread."""
 
 
 class Visit:
@@ -14,31 +23,33 @@ class Visit:
     Args:
         conn: Its connection, as it was accepted.
         address: Its peer's address.
-        when_over: Called once, by whichever thread ends it.
 
     Attributes:
         conn: Its connection now: a mode may make another object of it.
         address: The client's address; another one once a proxy has named the client.
         began: When, by the monotonic clock.
         over: Whether it has ended.
+        host: Who counts it; None: nobody does.
+        counted: The address that it counts for, if it does.
     """
 
-    __slots__ = ("_when_over", "address", "began", "conn", "over")
+    __slots__ = ("address", "began", "conn", "counted", "host", "over")
 
-    def __init__(
-        self,
-        conn: socket.socket,
-        address: Any,
-        when_over: Callable[[Visit], None] | None = None,
-    ) -> None:
+    def __init__(self, conn: socket.socket, address: Any) -> None:
         self.conn = conn
         self.address = address
         self.began = time.monotonic()
         self.over = False
-        self._when_over = when_over
+        self.counted: Any = None
+        self.host: Host | None = None
 
     def end(self) -> None:
         """Tells that it is over."""
         self.over = True
-        if self._when_over is not None:
-            self._when_over(self)
+        if self.host is not None:
+            self.host.over(self)
+
+    def name(self, client: Any) -> bool:
+        """Tells the client's address, which a proxy named; False: it may not stay."""
+        self.address = client
+        return self.host is None or self.host.named(self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -13,21 +12,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from manycore.base import signals, stackfile
+from manycore.base import descriptors, signals, stackfile
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, TargetError
 from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
-from manycore.supervise.report import LetGoReport, ReadyReport, StacksReport
+from manycore.supervise.report import LetGoReport, ReadyReport, SpentReport, StacksReport
 
 from . import modes
 from .acceptor import Acceptor
 from .job import Job
 from .modes.mode import Mode
 from .plan import plan
+from .protection.guard import Guard
+from .siblings import Siblings
 from .statistics import Column, State
+from .stillness import Stillness
 
 log = logging.getLogger("manycore.server")
 
@@ -65,6 +67,8 @@ def live(
     listeners: list[Listener],
     row: memoryview,
     boot: Boot,
+    siblings: Siblings,
+    guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
     """Lives the whole life of a worker, in its own process.
 
@@ -75,6 +79,9 @@ def live(
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
         boot: What is called meanwhile.
+        siblings: The other workers.
+        guard: Gives the worker's protections, when told what it serves with, and whom to tell that
+            it shall be renewed.
 
     Returns:
         The process's exit code.
@@ -94,14 +101,19 @@ def live(
         tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
         return ExitCode.BOOT_FAILED
 
+    stillness = Stillness(mode, listeners, row)
+
     def show_stacks() -> None:
         stackfile.answer()
+        stillness.look()
         tell(StacksReport())
 
     with signals.captured(*_STOPS, *_unclaimed_signals(), stackfile.ASK) as inbox:
         acceptor = Acceptor(
             listeners,
             mode,
+            siblings,
+            guard(mode, partial(tell, SpentReport())),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,
             row=row,
@@ -123,20 +135,11 @@ def live(
 def _boot(job: Job, listeners: list[Listener], row: memoryview, freed: Callable[[], None]) -> Mode:
     address = listeners[0].address
     planned = plan(job.load(), job.name, address, job.settings)
-    _allow_descriptors(planned.limit + SPARE_DESCRIPTORS)
+    descriptors.allow(planned.limit + SPARE_DESCRIPTORS)
     mode = modes.create(planned, job.name, address, job.settings, row, freed)
     mode.start()
     row[Column.MODE] = MODES.index(planned.mode)
     return mode
-
-
-def _allow_descriptors(wanted: int) -> None:
-    """Raises the soft limit towards the hard one; the default of 1,024 is made for select()."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _unclaimed_signals() -> list[signal.Signals]:

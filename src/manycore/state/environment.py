@@ -12,6 +12,7 @@ import lmdb
 from . import home as homes
 from .home import Home
 from .space import Space
+from .turns import Turns
 from .writing import READERS, translate
 
 
@@ -28,7 +29,14 @@ _abandoned: Final[list[Any]] = []  # environments that this process must never c
 
 
 class Environment:
-    """What of a store must end, though nobody may remember the store."""
+    """What of a store must end, though nobody may remember the store.
+
+    Attributes:
+        env: LMDB's environment, while it is open.
+        begin: Begins to read.
+        begin_writing: Begins to write, when it is this process's turn.
+        space: What of the file may be written.
+    """
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -38,6 +46,8 @@ class Environment:
         self._spare: Any = None
         self.env: Any = None
         self.begin: Callable[..., Any] = not_now
+        self.begin_writing: Callable[[], Any] = not_now
+        self._turns = Turns()
         self.space = Space(home)
 
     def start(self) -> None:
@@ -59,6 +69,7 @@ class Environment:
             )
             self.env.reader_check()
             self.begin = self.env.begin
+            self.begin_writing = self._turns.start(home.path, self.env.begin)
             self.space.start(self.env)
         except BaseException as error:
             os.close(self._held)
@@ -94,7 +105,7 @@ class Environment:
         if self.env is not None:
             _abandoned.append(self.env)
         self._spare = self.env = None
-        self.begin = not_now
+        self.begin = self.begin_writing = not_now
         self._held = -1
 
     def end(self) -> None:
@@ -107,10 +118,11 @@ class Environment:
 
     def _stop(self) -> None:
         env, self.env = self.env, None
-        self.begin = not_now
+        self.begin = self.begin_writing = not_now
         self.space.stop()
         if env is not None:
             env.close()
+        self._turns.stop()
         if self._held >= 0:
             os.close(self._held)
             self._held = -1

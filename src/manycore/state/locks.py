@@ -94,7 +94,7 @@ class Lock(_Exclusive):
         writing, meta = self._store.writing, self._meta
         me = life.mine()
         try:  # the short way: it is free
-            with writing.lock, writing.begin(None, None, True) as txn:
+            with writing.lock, writing.begin() as txn:
                 if txn.get(meta) == _FREE and writing.has_room():
                     txn.put(meta, me)
                     self._lost = None
@@ -112,7 +112,7 @@ class Lock(_Exclusive):
         """
         writing, meta = self._store.writing, self._meta
         try:  # the short way
-            with writing.lock, writing.begin(None, None, True) as txn:
+            with writing.lock, writing.begin() as txn:
                 holder = txn.get(meta)
                 if holder is not None and not holder.startswith(_FREE) and writing.has_room():
                     self._free(txn)

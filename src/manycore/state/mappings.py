@@ -75,7 +75,7 @@ class DictProxy(Proxy):
         if len(data) <= SMALL:  # the short way
             record = self._items + name
             try:
-                with writing.lock, writing.begin(None, None, True) as txn:
+                with writing.lock, writing.begin() as txn:
                     if writing.has_room():
                         old = txn.get(record)
                         if old is not None and not old[-1]:  # it is there, and nothing is special

@@ -102,7 +102,7 @@ class Queue(Proxy):
         if len(data) <= SMALL:  # the short way: nobody waits for it
             meta = self._meta
             try:
-                with writing.lock, writing.begin(None, None, True) as txn:
+                with writing.lock, writing.begin() as txn:
                     counts = txn.get(meta)
                     if counts is not None and not counts[-1] and writing.has_room():
                         size, unfinished, taken, awaited = _COUNTS.unpack(counts)
@@ -133,7 +133,7 @@ class Queue(Proxy):
         if not ack:  # the short way: there is an item, none is on loan, and nobody waits
             writing, meta = self._store.writing, self._meta
             try:
-                with writing.lock, writing.begin(None, None, True) as txn:
+                with writing.lock, writing.begin() as txn:
                     counts = txn.get(meta)
                     if counts is not None and not counts[-1] and writing.has_room():
                         size, unfinished, taken, awaited = _COUNTS.unpack(counts)

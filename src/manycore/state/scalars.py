@@ -105,7 +105,7 @@ class Counter(Proxy):
         key = self._meta
         writing = self._store.writing
         try:  # the short way
-            with writing.lock, writing.begin(None, None, True) as txn:
+            with writing.lock, writing.begin() as txn:
                 old = txn.get(key)
                 if old is not None and writing.has_room():
                     value = int(old, 16) + amount

@@ -17,7 +17,7 @@ import lmdb
 from .encoding import dumps, loads
 from .proxy import ID_BYTES, ITEMS, META, Facts, Proxy, erase, keep_proxies
 from .space import SMALL
-from .span import FIRST, POSITION, Span, position_key
+from .span import FIRST, MIDDLE, POSITION, Span, position_key
 from .store import Store, scan, transaction
 from .writing import Writing
 
@@ -88,34 +88,46 @@ class Sequence(Proxy):
         """Adds an item at the end."""
         data = self._dumps(value)
         writing = self._store.writing
-        if self._last and len(data) <= SMALL:  # the short way: nobody else has been here
-            last, items = self._last, self._items
+        if len(data) <= SMALL:
             try:
-                with writing.lock, writing.begin(None, None, True) as txn:
-                    # there is no gap in a list: a last item, and none behind it
-                    if txn.get(items + POSITION.pack(last)) is not None and writing.has_room():
-                        place = items + POSITION.pack(last + 1)
-                        if txn.put(place, data, True, False):  # unless it is there
-                            self._last = last + 1
-                            return
+                with writing.lock, writing.begin() as txn:  # the short way
+                    if writing.has_room() and self._append(txn, data):
+                        return
             except lmdb.Error:
                 pass  # see below
         with writing.lock, writing as txn, txn:
             if len(data) > SMALL or writing.short:
                 writing.need(len(data))
-            cursor = txn.cursor()
-            if cursor.set_range(self._end):
-                cursor.prev()
-            else:
-                cursor.last()
-            last_key = cursor.key()
-            if last_key.startswith(self._items):
-                self._last = POSITION.unpack(last_key[ID_BYTES + 1 :])[0] + 1
-                txn.put(self._items + POSITION.pack(self._last), data)
-            elif last_key == self._meta:
-                txn.put(self._items + FIRST, data)
-            else:
+            if not self._append(txn, data):
                 raise self._gone()
+
+    def _append(self, txn: Any, data: bytes) -> bool:
+        """Adds a record at the end, within a transaction; False if the list is gone."""
+        items, last = self._items, self._last
+        # there is no gap in a list: an item here, and none behind it, is the end
+        if (
+            last
+            and txn.get(items + POSITION.pack(last)) is not None
+            and txn.put(items + POSITION.pack(last + 1), data, True, False)  # unless it is there
+        ):
+            self._last = last + 1
+            return True
+        cursor = txn.cursor()
+        if cursor.set_range(self._end):
+            cursor.prev()
+        else:
+            cursor.last()
+        key = cursor.key()
+        if key.startswith(items):
+            place = POSITION.unpack(key[ID_BYTES + 1 :])[0] + 1
+            txn.put(items + POSITION.pack(place), data)
+        elif key == self._meta:
+            place = MIDDLE
+            txn.put(items + FIRST, data)
+        else:
+            return False
+        self._last = place
+        return True
 
     def extend(self, values: Iterable[Any]) -> None:
         """Adds every item of an iterable at the end, in one transaction."""

@@ -141,15 +141,16 @@ class Store:
             _stores.pop(self.home.path, None)
             self._end()
 
-    def open_and_begin(self, *arguments: Any) -> Any:
+    def open_and_begin(self, *, write: bool) -> Any:
         """Opens the environment, and begins the transaction that was asked for."""
         with _opening:
             if self._environment.env is None:
                 self._environment.start()
             env = self._environment.env
             assert env is not None
-            self._begin = self.writing.begin = self._environment.begin
-        return env.begin(*arguments)
+            self._begin = self._environment.begin
+            self.writing.begin = self._environment.begin_writing
+        return self.writing.begin() if write else env.begin()
 
     def _get_again(self, key: bytes) -> bytes | None:
         """Reads what could not be read in the short way."""
@@ -165,7 +166,7 @@ class Store:
         try:
             return self._begin()
         except NotNow:
-            return self.open_and_begin()
+            return self.open_and_begin(write=False)
         except lmdb.ReadersFullError:
             self._environment.forget_dead_readers()
             return self._begin()
@@ -238,10 +239,10 @@ class _Opener:
     def __init__(self, store: Store) -> None:
         self._store = weakref.ref(store)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self) -> Any:
         store = self._store()
         assert store is not None  # whoever begins holds it
-        return store.open_and_begin(*arguments)
+        return store.open_and_begin(write=True)
 
 
 class _Refusal:

@@ -31,11 +31,11 @@ class Writing:
     `with writing.lock, writing as txn, txn:`.
 
     The operations that are used most have a short way, for when nothing is special, which takes
-    half the time: `with writing.lock, writing.begin(None, None, True) as txn:`, and nothing is
-    written unless `has_room()`. On an `lmdb.Error` they go the long way, which says what it means.
+    half the time: `with writing.lock, writing.begin() as txn:`, and nothing is written unless
+    `has_room()`. On an `lmdb.Error` they go the long way, which says what it means.
 
     Attributes:
-        begin: The environment's `begin`; that of the block's transaction while one is `grouped`.
+        begin: The environment's `begin_writing`; while there is a `grouped` block, that joins it.
         has_room: Whether there is room for an operation's small records, without being asked for.
         lock: Held by the thread of this process that writes, so that a fork finds nobody writing.
         short: There is room to remove things, and none to put any: see `need`.
@@ -62,7 +62,7 @@ class Writing:
         "short",
     )
 
-    def __init__(self, home: Home, space: Space, begin: Callable[..., Any]) -> None:
+    def __init__(self, home: Home, space: Space, begin: Callable[[], Any]) -> None:
         self._home = home
         self._space = space
         self.begin = begin
@@ -83,7 +83,7 @@ class Writing:
         txn = None
         try:
             try:
-                txn = self.begin(None, None, True)
+                txn = self.begin()
                 self._known = weakref.ref(txn)
             except lmdb.Error as error:
                 txn = self._begin_again(error)
@@ -180,11 +180,11 @@ class Writing:
         self.short = not self._space.more(self._group)
         return self._joined
 
-    def _begin_joined(self, *arguments: Any) -> Any:
+    def _begin_joined(self) -> Any:
         """Begins an operation in the short way within the thread's block."""
         if not self.grouped:  # an exception came between two instructions of the block's ends
             self.begin = self._begin_alone
-            return self.begin(*arguments)
+            return self.begin()
         return self._join()
 
     def _begin_again(self, error: lmdb.Error) -> Any:
@@ -194,7 +194,7 @@ class Writing:
         if left is None or "deadlock" not in str(error) or _is_inside_another(operation):
             raise translate(error, self._home) from error
         left.abort()
-        txn = self.begin(None, None, True)
+        txn = self.begin()
         self._known = weakref.ref(txn)
         return txn
 

@@ -17,7 +17,8 @@ class Urgency(IntEnum):
     NONE = 0
     GRACEFUL = 1  #: what is queued is served, what is open may finish
     QUICK = 2  #: open connections are ended, handlers get a moment to return
-    NOW = 3  #: everything is killed
+    ABORT = 3  #: it makes no progress: it dies at once, and leaves a core dump if those are kept
+    NOW = 4  #: everything is killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,20 @@ class LetGo:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """A worker has lived long enough: it shall be replaced by a new one."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A worker makes no progress, and will make none."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """A worker's process has ended, or could not be started at all."""
 
@@ -119,6 +134,8 @@ Event: TypeAlias = (
     | Booted
     | BootFailed
     | LetGo
+    | Spent
+    | Hung
     | Exited
     | StopAsked
     | Interrupted
@@ -181,6 +198,21 @@ class ReloadEnds:
 
 
 @dataclass(frozen=True, slots=True)
+class SuccessorFails:
+    """A worker that has lived long enough goes on: its successor could not boot.
+
+    Attributes:
+        number: The place.
+        failure: Why.
+        pause: Seconds until the next try.
+    """
+
+    number: int
+    failure: Failure
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class Abandon:
     """A worker survived KILL; the kernel holds it."""
 
@@ -194,7 +226,9 @@ class Finish:
     failure: Failure | None
 
 
-Action: TypeAlias = Spawn | Tell | Pause | Announce | StopBegins | ReloadEnds | Abandon | Finish
+Action: TypeAlias = (
+    Spawn | Tell | Pause | Announce | StopBegins | ReloadEnds | SuccessorFails | Abandon | Finish
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ Life: TypeAlias = Callable[[Tell], int]
 _SIGNALS = {
     Urgency.GRACEFUL: signal.SIGTERM,
     Urgency.QUICK: signal.SIGQUIT,
+    Urgency.ABORT: signal.SIGABRT,
     Urgency.NOW: signal.SIGKILL,
 }
 EXIT_PATIENCE = 5  # seconds for what the target registered with atexit; then SIGALRM ends it

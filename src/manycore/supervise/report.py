@@ -32,12 +32,18 @@ class StacksReport:
     """The process has written where its threads are."""
 
 
-Report: TypeAlias = ReadyReport | LetGoReport | StacksReport | Failure
+@dataclass(frozen=True, slots=True)
+class SpentReport:
+    """The process has lived long enough: it goes on until its successor is ready."""
+
+
+Report: TypeAlias = ReadyReport | LetGoReport | StacksReport | SpentReport | Failure
 
 _NEWS: dict[str, Report] = {
     "ready": ReadyReport(),
     "let go": LetGoReport(),
     "stacks": StacksReport(),
+    "spent": SpentReport(),
 }
 
 

@@ -13,7 +13,8 @@ Guarantees, whatever the order of events and however the clock moves:
 * before the stop, every place has a worker, or a time at which it gets one;
 * a worker is told to drain only when its successor is ready; a successor that fails leaves the
   worker that serves where it is, and ends the reload;
-* beyond the places there are at most `overlap` processes when a successor is started;
+* beyond the places there are at most `overlap` processes when a successor is started, and none
+  when it is started for a worker that has lived long enough: those are renewed one by one;
 * after the stop no worker is started, every worker is told once for each kind of stop and killed
   when its time is up, and `Finish` comes exactly once, when all are gone or cannot be killed;
 * a worker that cannot boot ends the whole only while nobody serves, or before everybody did.
@@ -38,6 +39,7 @@ from .events import (
     Exited,
     Failure,
     Finish,
+    Hung,
     Interrupted,
     LetGo,
     Pause,
@@ -46,14 +48,17 @@ from .events import (
     ReloadEnds,
     ScaleAsked,
     Spawn,
+    Spent,
     StopAsked,
     StopBegins,
+    SuccessorFails,
     Tell,
     TimePassed,
     Urgency,
 )
 
 UNKILLABLE_AFTER = 5.0  # seconds after KILL: a process that is still there hangs in the kernel
+ABORT_PATIENCE = 5.0  # seconds after ABRT, in which a core dump is written
 STOP_MARGIN = 2.0  # seconds beyond the grace period, in which a worker ends its handlers itself
 
 
@@ -75,6 +80,8 @@ class _Worker:
     told: Urgency = Urgency.NONE
     failure: Failure | None = None  # what it reported of its boot
     takes_work: bool = True
+    was_ready: bool = False
+    relieves: bool = False  # it succeeds one that has lived long enough
 
 
 @dataclass(slots=True)
@@ -112,6 +119,8 @@ class Rules:
     _reloading: bool = False
     _reload_again: bool = False  # one was asked for that cannot begin yet
     _renew: deque[int] = field(default_factory=deque)  # places that still have an old worker
+    _spent: deque[int] = field(default_factory=deque)  # who has lived long enough
+    _spent_again: float | None = None  # when the next of them may be tried
     _failure: Failure | None = None
     _finished: bool = False
 
@@ -136,6 +145,7 @@ class Rules:
         """When `TimePassed` has to be handled next; None: nothing is timed."""
         times = [worker.deadline for worker in self._workers.values()]
         times += [place.retry_at for place in self._places.values()]
+        times.append(self._spent_again)
         return min((time for time in times if time is not None), default=None)
 
     def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901, PLR0912  # a table
@@ -154,6 +164,10 @@ class Rules:
             case LetGo(worker):
                 if worker in self._workers:
                     self._workers[worker].takes_work = False
+            case Spent(worker):
+                self._spent.append(worker)
+            case Hung(worker):
+                actions = self._abort(worker, now)
             case Exited(worker, how):
                 actions = self._exited(worker, how, now)
             case StopAsked(urgency):
@@ -167,7 +181,8 @@ class Rules:
                 actions = self._scale(workers, now)
             case TimePassed():
                 actions = self._time_passed(now)
-        return actions + self._announce() + self._renew_workers(now) + self._finish()
+        renewals = self._announce() + self._renew_workers(now) + self._renew_spent(now)
+        return actions + renewals + self._finish()
 
     def _begin(self, now: float) -> list[Action]:
         if self.urgency:
@@ -193,12 +208,15 @@ class Rules:
         if worker is None or worker.stage is not Stage.BOOTING or worker.told:
             return []
         worker.stage, worker.since, worker.deadline = Stage.READY, now, None
+        worker.was_ready = True
         place = self._places[worker.number]
         place.boots_failed = 0
         if place.successor != name:
             return []
         predecessor, place.worker, place.successor = place.worker, name, None
-        return [] if predecessor is None else [self._tell(predecessor, Urgency.GRACEFUL, now)]
+        if predecessor is None or self._workers[predecessor].told:
+            return []
+        return [self._tell(predecessor, Urgency.GRACEFUL, now)]
 
     def _announce(self) -> list[Action]:
         if self.announced or self.urgency:
@@ -218,13 +236,11 @@ class Rules:
         place = self._places.get(worker.number)
         if place is not None and place.successor == name:
             place.successor = None
-            if not self._reloading or worker.generation < self.generation:
-                return []  # what is left of a reload that failed
-            return self._end_reload(_boot_failure(worker, how))
+            return self._successor_failed(worker, how, now)
         if place is None or place.worker != name:
             return []  # it was replaced, or is too many
         place.worker, place.successor = place.successor, None
-        if worker.stage is Stage.READY:
+        if worker.was_ready:
             place.deaths = place.deaths + 1 if now - worker.since < self.policy.young else 0
         else:
             place.deaths += 1
@@ -286,6 +302,45 @@ class Rules:
             self._renew.popleft()
         return actions
 
+    def _renew_spent(self, now: float) -> list[Action]:
+        """Starts a successor for one that has lived long enough, if nothing else is renewed."""
+        if self._spent_again is not None and now >= self._spent_again:
+            self._spent_again = None
+        if self.urgency or not self.announced or self.reloading or self._spent_again is not None:
+            return []
+        while self._spent and len(self._workers) <= len(self._places):
+            name = self._spent.popleft()
+            worker = self._workers.get(name)
+            if worker is None or worker.stage is not Stage.READY:
+                continue  # it is gone, or was replaced for another reason
+            action = self._spawn(worker.number, now)
+            self._places[worker.number].successor = action.worker
+            self._workers[action.worker].relieves = True
+            return [action]
+        return []
+
+    def _successor_failed(self, worker: _Worker, how: str, now: float) -> list[Action]:
+        if worker.relieves:
+            return self._try_later(worker, how, now)
+        if not self._reloading or worker.generation < self.generation:
+            return []  # what is left of a reload that failed
+        return self._end_reload(_boot_failure(worker, how))
+
+    def _try_later(self, successor: _Worker, how: str, now: float) -> list[Action]:
+        """Leaves a worker where it is whose successor could not boot, for a while."""
+        old = self._places[successor.number].worker
+        if old is not None:
+            self._spent.append(old)
+        pause = self.policy.longest_pause
+        self._spent_again = now + pause
+        return [SuccessorFails(successor.number, _boot_failure(successor, how), pause)]
+
+    def _abort(self, name: int, now: float) -> list[Action]:
+        worker = self._workers.get(name)
+        if worker is None or worker.stage is Stage.BOOTING or worker.told >= Urgency.ABORT:
+            return []
+        return [self._tell(name, Urgency.ABORT, now)]
+
     def _old_code_serves(self) -> bool:
         """Whether a successor is not ready yet, or a predecessor takes work still."""
         return any(place.successor is not None for place in self._places.values()) or any(
@@ -319,6 +374,7 @@ class Rules:
             return []
         actions: list[Action] = [] if self.urgency else [StopBegins()]
         self._reload_again = False
+        self._spent_again = None
         if self._reloading:
             actions += self._end_reload(Failure(ExitCode.FAILED, "the server is stopping"))
         self.urgency = urgency
@@ -336,6 +392,7 @@ class Rules:
         patience = {
             Urgency.GRACEFUL: self.policy.graceful_timeout + STOP_MARGIN,
             Urgency.QUICK: STOP_MARGIN,
+            Urgency.ABORT: ABORT_PATIENCE,
             Urgency.NOW: UNKILLABLE_AFTER,
         }
         worker.deadline = now + patience[urgency]

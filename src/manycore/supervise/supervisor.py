@@ -22,7 +22,7 @@ from . import events
 from .asking import Asking, WorkerStacks
 from .events import Event, Failure, Policy, StopAsked, Urgency
 from .handle import Life, WorkerHandle
-from .report import LetGoReport, ReadyReport, StacksReport
+from .report import LetGoReport, ReadyReport, SpentReport, StacksReport
 from .rules import Rules
 from .timers import Timers
 
@@ -138,7 +138,7 @@ class Supervisor:
             for action in self._rules.handle(self._pending.popleft(), time.monotonic()):
                 self._do(action)
 
-    def _do(self, action: events.Action) -> None:
+    def _do(self, action: events.Action) -> None:  # noqa: C901  # a table
         match action:
             case events.Spawn():
                 self._spawn(action)
@@ -151,6 +151,9 @@ class Supervisor:
                 self._crew.ready()
             case events.ReloadEnds(generation, failure):
                 self._crew.reload_ends(generation, failure)
+            case events.SuccessorFails(number, failure, seconds):
+                words = "worker %d goes on, its successor failed (next try in %.0f s): %s"
+                log.error(words, number, seconds, failure.problem)
             case events.StopBegins():
                 self._crew.stopping()
             case events.Abandon(name):
@@ -220,6 +223,11 @@ class Supervisor:
             if handle.was_ready:
                 handle.send_signal(signum)
 
+    def ask_one_for_stacks(self, name: int, done: Callable[[WorkerStacks], None]) -> None:
+        """Finds where every thread of one worker is; calls back within seconds."""
+        if name in self._workers:
+            self._asking.ask(name, done)
+
     def ask_for_stacks(self, done: Callable[[list[WorkerStacks]], None]) -> None:
         """Finds where every thread of every worker is; calls back within seconds."""
         found: list[WorkerStacks] = []
@@ -280,6 +288,8 @@ class Supervisor:
                     self._pending.append(events.Booted(worker))
                 case LetGoReport():
                     self._pending.append(events.LetGo(worker))
+                case SpentReport():
+                    self._pending.append(events.Spent(worker))
                 case StacksReport():
                     self._asking.answered(worker)
 

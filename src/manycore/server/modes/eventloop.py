@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from manycore.base import stacks
-from manycore.server.entrance import Entrance, TurnedAway, turn_away
+from manycore.server.entrance import Entrance, TurnedAway, admit, turn_away
 from manycore.server.visit import Visit
 
 from .mode import Ledger, peer
@@ -139,6 +139,15 @@ class LoopMode:
         """Drops a connection."""
         self._loop.call_soon_threadsafe(self._disconnect, visit)
 
+    @property
+    def is_threaded(self) -> bool:
+        """One thread serves all connections."""
+        return False
+
+    def threads(self) -> dict[int, int | None]:
+        """Gives that thread."""
+        return {self._thread.native_id or 0: None}
+
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
         return list(self._connections)
@@ -217,7 +226,9 @@ class LoopMode:
         try:
             if entrance.proxied:
                 async with asyncio.timeout_at(deadline):
-                    connection.client = await entrance.await_header(sock, connection.visit.address)
+                    client = await entrance.await_header(sock, connection.visit.address)
+                admit(connection.visit, client)
+                connection.client = client
             left = max(0.001, deadline - self._loop.time())
             secured: dict[str, Any] = {"ssl": entrance.context(), "ssl_handshake_timeout": left}
             await self._loop.connect_accepted_socket(

@@ -92,6 +92,15 @@ class GreenletMode:
         """Shuts a connection down, so that a handler that waits for it returns."""
         self._hub.call(_shut_down, visit)
 
+    @property
+    def is_threaded(self) -> bool:
+        """One thread serves all connections."""
+        return False
+
+    def threads(self) -> dict[int, int | None]:
+        """Gives that thread."""
+        return {self._thread.native_id or 0: None}
+
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
         return list(self._visits)

@@ -54,6 +54,16 @@ class Mode(Protocol):
     def disconnect(self, visit: Visit) -> None:
         """Ends one connection, if it is not over yet."""
 
+    @property
+    def is_threaded(self) -> bool:
+        """Whether each connection has a thread of its own."""
+
+    def threads(self) -> dict[int, int | None]:
+        """Gives the native ids of the threads that serve, each with its connection's descriptor.
+
+        None: it serves many, and waits for events of all of them.
+        """
+
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
 

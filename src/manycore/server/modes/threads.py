@@ -109,6 +109,21 @@ class HandlerThreads:
             with suppress(OSError):  # its handler was faster
                 socket.socket.shutdown(visit.conn, socket.SHUT_RDWR)  # of TLS too, the connection's
 
+    @property
+    def is_threaded(self) -> bool:
+        """Each connection has a thread of its own."""
+        return True
+
+    def threads(self) -> dict[int, int | None]:
+        """Gives the threads that serve, with what each of them may wait for."""
+        with self._lock:
+            busy = list(self._busy.items())
+        return {
+            thread.native_id: visit.conn.fileno()
+            for thread, visit in busy
+            if thread.native_id is not None
+        }
+
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
         with self._lock:

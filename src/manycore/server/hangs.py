@@ -1,0 +1,123 @@
+"""When a worker hangs. Pure.
+
+A worker moves while it accepts or finishes connections, or uses CPU. One that has connections and
+does not move may still be well: its clients may have nothing to say. So it is asked where its
+threads are, twice, and hangs when
+
+* it does not answer either time, though it uses no CPU: some C code that waits holds the
+  interpreter's lock, or somebody has stopped the process;
+* in asyncio and greenlets: the loop is in the same wait both times, and it is not the one for
+  events;
+* in threads: every thread that may exist serves, clients wait in the queue, and more than half of
+  the threads are in the same wait both times, and it is not the one for their client.
+
+Nobody is asked who moves, so one that computes is never judged at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+IDLE_CPU: Final = 0.01  # of a CPU: what watching and waiting takes
+LOOKS: Final = 4  # in the time that a worker may stand still
+ASKED: Final = 2  # times in that time: a machine that is very busy may keep one from answering
+TICK: Final = 0.02  # seconds: two of the kernel's, by which its clocks are wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A worker at one time.
+
+    Attributes:
+        accepted: Connections taken.
+        finished: Those of them that have ended.
+        cpu: Seconds of CPU that it has used so far.
+    """
+
+    accepted: int
+    finished: int
+    cpu: float
+
+
+@dataclass(slots=True)
+class _Record:
+    seen: Seen
+    at: float
+    still_since: float
+    asked: int = 0
+    unanswered: int = 0
+
+
+@dataclass(slots=True)
+class HangRules:
+    """Which workers to ask, and whom to give up.
+
+    Attributes:
+        timeout: Seconds that a worker may stand still.
+    """
+
+    timeout: float
+    _records: dict[int, _Record] = field(default_factory=dict)
+
+    @property
+    def look_every(self) -> float:
+        """Seconds between two looks at a worker that has connections."""
+        return self.timeout / LOOKS
+
+    def look(self, worker: int, seen: Seen, now: float) -> bool:
+        """Takes note of a worker; says whether it shall be asked where its threads are."""
+        record = self._records.get(worker)
+        if record is None or _moves(record, seen, now):
+            self._records[worker] = _Record(seen, now, now)
+            return False
+        record.seen, record.at = seen, now
+        still = now - record.still_since
+        if still >= self.timeout / ASKED * (record.asked + 1):
+            record.asked += 1
+            return True
+        return False
+
+    def hangs(self, worker: int, *, answered: bool, stuck: bool, seen: Seen, now: float) -> bool:
+        """Judges a worker that was asked.
+
+        Args:
+            worker: Its name.
+            answered: Whether it answered by itself.
+            stuck: What it said: whether it is stuck, and was when it was asked before.
+            seen: How it is now.
+            now: The time.
+        """
+        record = self._records.get(worker)
+        if record is None or _moves(record, seen, now):
+            self._records.pop(worker, None)
+            return False
+        record.unanswered = 0 if answered else record.unanswered + 1
+        gone = stuck or record.unanswered >= ASKED
+        return now - record.still_since >= self.timeout and gone
+
+    def forget(self, worker: int) -> None:
+        """A worker is gone, or has no connections."""
+        self._records.pop(worker, None)
+
+
+def _moves(record: _Record, seen: Seen, now: float) -> bool:
+    before = record.seen
+    if (before.accepted, before.finished) != (seen.accepted, seen.finished):
+        return True
+    return seen.cpu - before.cpu > TICK + IDLE_CPU * (now - record.at)
+
+
+def is_stuck(*, threads: bool, still: int, open_: int, limit: int, queued: int) -> bool:
+    """Judges what a worker found out of itself.
+
+    Args:
+        threads: Whether it serves in threads; else one loop serves all.
+        still: How many threads are in a wait that is not for their clients, as they were before.
+        open_: How many connections it has.
+        limit: How many it may have.
+        queued: How many clients wait in the kernel's queue.
+    """
+    if not threads:
+        return still > 0
+    return open_ >= limit and queued > 0 and still > open_ / 2

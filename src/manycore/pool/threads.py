@@ -15,7 +15,7 @@ from manycore.base.cpus import cpu_count
 from .classic import Pool
 from .future import Failed, Future
 from .ledger import Ledger
-from .limits import limits_of
+from .limits import Limits, limits_of
 from .lots import Calls, Span, TaskQueue
 from .pace import Pace
 
@@ -59,6 +59,14 @@ class ThreadPool(Pool):
         self._engine: Any = engine
         self._forgotten = weakref.finalize(self, engine.terminate)
         self._forgotten.atexit = False
+
+    def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
+        if timeout is not None:
+            raise ValueError(
+                "a thread cannot be ended: a time limit needs a pool of processes; "
+                "`get(timeout)` limits the wait"
+            )
+        return super()._limits_for(timeout, retries)
 
     def _check_seeds(self) -> None:
         raise ValueError("threads share their random numbers: a seed needs a pool of processes")

@@ -30,8 +30,8 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "greenlets": ("echo.py:handle", {"mode": "greenlets"}),
     "protocol": ("echo.py:Echo", {"mode": "asyncio"}),
     "streams": ("echo.py:streams", {"mode": "asyncio"}),
-    "asgi": ("web.py:asgi", {"asgi": True}),
-    "wsgi": ("web.py:wsgi", {"wsgi": True}),
+    "asgi": ("whose.py:asgi", {"asgi": True}),
+    "wsgi": ("whose.py:wsgi", {"wsgi": True}),
 }
 
 

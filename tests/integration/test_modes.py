@@ -503,16 +503,20 @@ def test_an_application_is_served(target: str, settings: list[str], tmp_path: Pa
 
 
 def test_an_asgi_application_drains(tmp_path: Path) -> None:
-    """A request that runs is answered, an idle connection closed, and the lifespan ends."""
+    """What runs is answered, and so is a connection's first request; idle ones are closed."""
     with serving_http("app", "--asgi", log=tmp_path / "log") as (served, idle):
         assert ask(idle, "/idle")[0] == 200
         busy = http.client.HTTPConnection(*served.address, timeout=10)
         busy.request("POST", "/slow")
+        new = http.client.HTTPConnection(*served.address, timeout=10)
+        new.connect()
         time.sleep(0.1)
         began = time.monotonic()
         served.send(signal.SIGTERM)
         assert busy.getresponse().status == 200
         busy.close()
+        assert ask(new, "/first")[0] == 200  # it cannot have known
+        new.close()
         assert served.wait(5) == 0
         assert time.monotonic() - began < 4  # a kept connection would have been waited for
         assert "application stopped" in served.text

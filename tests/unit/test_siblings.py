@@ -14,8 +14,6 @@ from manycore.server.siblings import Siblings
 from manycore.server.statistics import Column, State, create_board, serving, settle, use_row
 from manycore.server.visit import Visit
 
-LIMIT = 100
-
 
 class Town:
     """Three workers; the first is us."""
@@ -26,7 +24,7 @@ class Town:
         self.inboxes.provide(3)
         for place in (1, 2, 3):
             self.settle_in(place)
-        self.us = Siblings(1, self.inboxes, board, LIMIT)
+        self.us = Siblings(1, self.inboxes, board)
         self.client, self.server = socket.socketpair()
 
     def settle_in(self, place: int, row: int = 0, state: State = State.READY) -> None:
@@ -84,14 +82,11 @@ def test_what_is_on_its_way_counts(town: Town) -> None:
     assert town.queued()[1:] == pytest.approx([20, 20], abs=2)
 
 
-def test_who_boots_drains_or_is_full_gets_none(town: Town) -> None:
+def test_who_boots_or_drains_gets_none(town: Town) -> None:
     """Only who takes connections is handed some."""
     town.settle_in(2, state=State.DRAINING)
     town.settle_in(3, state=State.BOOTING)
     assert not town.offer(50)
-    town.settle_in(3)
-    town.have(3, LIMIT)
-    assert not town.offer(LIMIT + 50)
     assert town.queued() == [0, 0, 0]
 
 

@@ -17,21 +17,21 @@ STEP: Final = 2  # a smaller difference is not made smaller by moving one
 SLACK: Final = 1 / 16  # of the mean: what differs by less is not worth a move
 
 
-def recipient(mine: int, loads: Mapping[int, int], limit: int) -> int | None:
+def recipient(mine: int, loads: Mapping[int, int]) -> int | None:
     """Chooses who serves a new connection.
 
     Args:
         mine: How many connections this worker has, the new one included.
-        loads: How many each sibling has that could take it, by the sibling's place.
-        limit: How many any worker can have.
+        loads: How many each sibling has that takes connections, by the sibling's place.
 
     Returns:
-        The place of the sibling; None to keep it.
+        The place of the sibling; None to keep it. Workers may have as many as each other, or one
+        more or less, and this one has room: so a sibling that is chosen has room too.
 
     Example:
-        >>> recipient(3, {2: 1, 3: 0}, limit=100)
+        >>> recipient(3, {2: 1, 3: 0})
         3
-        >>> recipient(2, {2: 1, 3: 1}, limit=100) is None
+        >>> recipient(2, {2: 1, 3: 1}) is None
         True
     """
     if not loads:
@@ -39,6 +39,6 @@ def recipient(mine: int, loads: Mapping[int, int], limit: int) -> int | None:
     place = min(loads, key=lambda one: (loads[one], one))
     least = loads[place]
     mean = (mine + sum(loads.values())) / (1 + len(loads))
-    if least >= limit or mine - least < STEP + SLACK * mean:
+    if mine - least < STEP + SLACK * mean:
         return None
     return place

@@ -31,14 +31,12 @@ class Siblings:
         place: The worker's own.
         inboxes: Everybody's.
         board: What everybody has open.
-        limit: How many connections a worker can have.
     """
 
-    def __init__(self, place: int, inboxes: Inboxes, board: Board, limit: int) -> None:
+    def __init__(self, place: int, inboxes: Inboxes, board: Board) -> None:
         self.place = place
         self._inboxes = inboxes
         self._board = board
-        self._limit = limit
         self._given: dict[int, _Given] = {}
         self._deaf: dict[int, int] = {}  # who does not move, and what they had accepted then
 
@@ -67,11 +65,11 @@ class Siblings:
         if mine < balance.STEP:
             return False
         loads, accepted = self._look()
-        if balance.recipient(mine, loads, self._limit) is None:
+        if balance.recipient(mine, loads) is None:
             return False
         for place in loads:  # what is on its way to them counts too
             loads[place] += self._inboxes.queued(place)
-        chosen = balance.recipient(mine, loads, self._limit)
+        chosen = balance.recipient(mine, loads)
         if chosen is None or not self._inboxes.put(chosen, visit):
             return False
         if chosen not in self._given:

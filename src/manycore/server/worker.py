@@ -67,7 +67,7 @@ def live(
     listeners: list[Listener],
     row: memoryview,
     boot: Boot,
-    siblings: Callable[[int], Siblings],
+    siblings: Siblings,
     guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
     """Lives the whole life of a worker, in its own process.
@@ -79,7 +79,7 @@ def live(
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
         boot: What is called meanwhile.
-        siblings: Gives the other workers, when told how many connections each can have.
+        siblings: The other workers.
         guard: Gives the worker's protections, when told what it serves with, and whom to tell that
             it shall be renewed.
 
@@ -112,7 +112,7 @@ def live(
         acceptor = Acceptor(
             listeners,
             mode,
-            siblings(mode.limit),
+            siblings,
             guard(mode, partial(tell, SpentReport())),
             wake=wake,
             graceful_timeout=job.settings.graceful_timeout,

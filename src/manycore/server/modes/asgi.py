@@ -74,10 +74,17 @@ class Asgi(Speaker):
         protocol.connection_made(transport)
 
     def drain(self) -> None:
-        """Ends connections that wait for a request; the others after their answer."""
+        """Ends connections that wait for another request; the others after their next answer.
+
+        Who has just connected is about to ask for something, and cannot know that we drain.
+        """
         self._config.timeout_keep_alive = 0  # of connections that are still to come
-        for protocol in list(self._state.connections):
-            protocol.shutdown()
+        protocols: list[Any] = list(self._state.connections)
+        for protocol in protocols:
+            if getattr(protocol, "cycle", protocol) is None:
+                protocol.timeout_keep_alive = 0
+            else:
+                protocol.shutdown()
 
     async def stop(self) -> None:
         """Runs the lifespan's shutdown."""

@@ -56,6 +56,17 @@ def test_one_missing_answer_is_no_proof() -> None:
     assert not rules.hangs(WORKER, answered=False, stuck=False, seen=seen, now=61.0)
 
 
+def test_an_answer_takes_some_cpu() -> None:
+    """Which is no progress, however often a worker is asked."""
+    rules, cpu = HangRules(4.0), 0.0
+    for second in range(8):
+        if rules.look(WORKER, Seen(5, 3, cpu), float(second)):
+            cpu += 0.09
+        facts = {"answered": False, "stuck": False}
+        hangs = rules.hangs(WORKER, seen=Seen(5, 3, cpu), now=second + 0.5, **facts)
+        assert hangs == (second >= 4)
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["accepts", "finishes", "computes"]), st.floats(1.0, 14.9)),
@@ -71,7 +82,7 @@ def test_who_moves_is_never_asked(steps: list[tuple[str, float]]) -> None:
         now += seconds
         accepted += what == "accepts"
         finished += what == "finishes"
-        cpu += seconds / 10 + 0.03 if what == "computes" else 0.0
+        cpu += seconds / 10 + 0.13 if what == "computes" else 0.0
         seen = Seen(accepted, finished, cpu)
         assert not rules.look(WORKER, seen, now)
         assert not rules.hangs(WORKER, answered=False, stuck=True, seen=seen, now=now + 1)

@@ -22,6 +22,7 @@ from typing import Final
 IDLE_CPU: Final = 0.01  # of a CPU: what watching and waiting takes
 LOOKS: Final = 4  # in the time that a worker may stand still
 ASKED: Final = 2  # times in that time: a machine that is very busy may keep one from answering
+ANSWER_CPU: Final = 0.1  # seconds: what to say where a thousand threads are takes
 TICK: Final = 0.02  # seconds: two of the kernel's, by which its clocks are wrong
 
 
@@ -47,6 +48,7 @@ class _Record:
     still_since: float
     asked: int = 0
     unanswered: int = 0
+    answers: bool = False  # it may be answering still
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class HangRules:
         still = now - record.still_since
         if still >= self.timeout / ASKED * (record.asked + 1):
             record.asked += 1
+            record.answers = True
             return True
         return False
 
@@ -92,6 +95,8 @@ class HangRules:
         if record is None or _moves(record, seen, now):
             self._records.pop(worker, None)
             return False
+        record.answers = False
+        record.seen, record.at = seen, now
         record.unanswered = 0 if answered else record.unanswered + 1
         gone = stuck or record.unanswered >= ASKED
         return now - record.still_since >= self.timeout and gone
@@ -105,7 +110,8 @@ def _moves(record: _Record, seen: Seen, now: float) -> bool:
     before = record.seen
     if (before.accepted, before.finished) != (seen.accepted, seen.finished):
         return True
-    return seen.cpu - before.cpu > TICK + IDLE_CPU * (now - record.at)
+    own = TICK + IDLE_CPU * (now - record.at) + (ANSWER_CPU if record.answers else 0.0)
+    return seen.cpu - before.cpu > own
 
 
 def is_stuck(*, threads: bool, still: int, open_: int, limit: int, queued: int) -> bool:

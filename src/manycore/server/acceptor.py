@@ -212,7 +212,7 @@ class Acceptor:
             self._mode.release(place)
             conn.close()
         else:
-            self._mode.serve(place, self._guard.welcome(visit))
+            self._guard.serve(place, visit)
 
     def _take_from(self, worker: int) -> None:
         """Takes what was handed on and is in a worker's inbox, as far as there is room."""
@@ -230,7 +230,7 @@ class Acceptor:
             if visit is None:
                 self._mode.release(place)
                 return
-            self._mode.serve(place, self._guard.welcome(visit))
+            self._guard.serve(place, visit)
 
     def _pause(self, reason: str) -> None:
         self._resume = self._shortage.begin(reason, time.monotonic())

@@ -81,6 +81,8 @@ if TYPE_CHECKING:
     from .process.context import set_forkserver_preload as set_forkserver_preload
     from .process.context import set_start_method as set_start_method
     from .process.process import Process as Process
+    from .server.draining import draining as draining
+    from .server.draining import draining_event as draining_event
     from .server.offloading import offload as offload
     from .server.server import Server as Server
     from .server.server import serve as serve
@@ -149,6 +151,8 @@ _HOMES = {
     "allow_connection_pickling": "multiprocessing",
     "cpu_count": ".base.cpus",
     "current_process": "multiprocessing",
+    "draining": ".server.draining",
+    "draining_event": ".server.draining",
     "freeze_support": "multiprocessing",
     "get_all_start_methods": ".process.context",
     "get_context": ".process.context",
@@ -229,6 +233,8 @@ __all__ = [
     "allow_connection_pickling",
     "cpu_count",
     "current_process",
+    "draining",
+    "draining_event",
     "freeze_support",
     "get_all_start_methods",
     "get_context",

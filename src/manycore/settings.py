@@ -652,6 +652,28 @@ class ServeSettings:
         text="For how long all goes on as before after a graceful stop was asked for, so that "
         "whoever sends clients here (a load balancer, Kubernetes) notices and sends no more.",
     )
+    reload: bool = _setting(
+        False,
+        _switch,
+        "--reload",
+        metavar="",
+        remedy="give true or false",
+        topic="Reloading",
+        text="Reload when a Python file changes in the working directory or below, or beside the "
+        "target's file. For development.",
+        switch=True,
+    )
+    reload_extra: tuple[str, ...] = _setting(
+        "",
+        _texts,
+        "--reload-extra",
+        metavar="PATH",
+        many=True,
+        remedy="give paths",
+        topic="Reloading",
+        text="With reload: further directories whose Python files are watched, and further files "
+        "of any kind. May be given several times.",
+    )
     reload_overlap: int = _setting(
         1,
         _whole(1, MOST_WORKERS),

@@ -245,6 +245,32 @@ def test_a_killed_worker_during_reloads_breaks_only_its_own(log: Path) -> None:
         eventually(lambda: len(served.workers()) == 2, within=5)
 
 
+@pytest.mark.parametrize(
+    ("target", "mode"),
+    [
+        ("modes.py:says_goodbye", "threads"),
+        ("modes.py:says_goodbye", "greenlets"),
+        ("modes.py:says_goodbye_in_asyncio", "asyncio"),
+        ("modes.py:selects", "threads"),
+    ],
+)
+def test_handlers_see_that_their_worker_drains(log: Path, target: str, mode: str) -> None:
+    """They say goodbye, and the reload need not wait for the grace period's end."""
+    with serve(target, "-w", "1", "--mode", mode, log=log) as served:
+        with served.connect() as one, served.connect() as two:
+            for client in (one, two):
+                assert client.recv(10) == b"hello"
+            ask("reload", "--wait")
+            for client in (one, two):
+                assert client.recv(10) == b"goodbye"
+                assert client.recv(10) == b""
+        with served.connect() as client:
+            assert client.recv(10) == b"hello"
+            ask("stop")
+            assert client.recv(10) == b"goodbye"
+        assert served.wait() == 0
+
+
 # Dump.
 
 

@@ -85,6 +85,7 @@ class Worker:
     ready: bool = False
     retired: bool = False  # it was replaced, or is too many
     let_go: bool = False
+    said_spent: bool = False
     told: list[tuple[Urgency, float]] = field(default_factory=list)
     abandoned: bool = False
     relieves: bool = False  # it was started for one that has lived long enough
@@ -211,10 +212,11 @@ class Supervision(RuleBasedStateMachine):
         self.alive[name].let_go = True
         self.send(LetGo(name))
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.unspent())
     @rule(data=st.data())
     def live_long_enough(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.alive)))
+        name = data.draw(st.sampled_from(self.unspent()))
+        self.alive[name].said_spent = True
         self.spent.append(name)
         self.send(Spent(name))
 
@@ -399,6 +401,9 @@ class Supervision(RuleBasedStateMachine):
     def unreported(self) -> list[int]:
         return [name for name, worker in self.alive.items() if not worker.reported]
 
+    def unspent(self) -> list[int]:
+        return [n for n, w in self.alive.items() if w.ready and not w.said_spent]
+
     def told(self) -> list[int]:
         return [name for name, worker in self.alive.items() if worker.told]
 
@@ -425,6 +430,9 @@ class Supervision(RuleBasedStateMachine):
         worker = self.alive[name]
         worker.reported = True
         worker.ready = not worker.told  # who was told to stop becomes nothing else any more
+        there = [] if worker.retired else self.in_place(worker.number)
+        if worker.ready and there[1:] == [name] and self.alive[there[0]].told:
+            self.alive[there[0]].retired = True  # it hung, and is being ended already
         self.send(Booted(name))
 
     def end(self, name: int) -> None:
@@ -437,13 +445,13 @@ class Supervision(RuleBasedStateMachine):
             assert not worker.ready, "one that served ends nothing"
 
     def lose(self, name: int) -> None:
-        """Takes note of a successor that is about to fail: the reload must end of it."""
+        """Takes note of a new worker that will never be ready: the reload must end of it."""
         worker = self.alive[name]
         if self.stopped_by or worker.abandoned or worker.retired or not self.reloading:
             return
         if worker.relieves:
             return
-        if self.in_place(worker.number)[0] != name and worker.generation == self.generation:
+        if not worker.ready and worker.generation == self.generation:
             self.broken.add(name)
             self.expected = worker.failure
 
@@ -468,7 +476,7 @@ class Supervision(RuleBasedStateMachine):
             self.spent_again = None
         if self.subject.generation > self.generation:
             self.begin_reload()
-        assert not self.broken, "a successor failed, and the reload goes on"
+        assert not self.broken, "a new worker failed, and the reload goes on"
         assert not (self.stopped_by and self.reloading), "the stop did not end the reload"
         self.asked = self.asked and not self.stopped_by
         return actions
@@ -550,6 +558,8 @@ class Supervision(RuleBasedStateMachine):
             assert self.alive[there[0]].generation < order.generation, "renewed twice"
             processes = [worker for worker in self.alive.values() if not worker.abandoned]
             assert len(processes) - self.wanted <= self.policy.overlap, "too many at a time"
+            oldest = min(worker.generation for worker in self.placed().values())
+            assert all(w.generation >= oldest for w in processes), "a third generation"
         else:
             assert self.resumes.pop(order.number, self.now) <= self.now, "started before its time"
 
@@ -564,7 +574,7 @@ class Supervision(RuleBasedStateMachine):
             assert hangs or urgency is self.urgency or (urgency is Urgency.NOW and overdue)
         elif urgency is Urgency.ABORT:
             assert event == Hung(name)
-            assert worker.ready, "one that boots has another deadline"
+            assert worker.ready or worker.told, "one that boots has another deadline"
         elif urgency is Urgency.NOW:
             due = worker.due(self.policy)
             assert isinstance(event, TimePassed)
@@ -586,6 +596,7 @@ class Supervision(RuleBasedStateMachine):
             assert self.reloading or self.asked, "nothing was to be ended"
             assert failure is not None
             self.reloading = self.asked = False
+            self.broken.clear()
             return
         if generation > self.generation:
             self.begin_reload()
@@ -594,7 +605,8 @@ class Supervision(RuleBasedStateMachine):
         if failure is None:
             for worker in self.alive.values():
                 assert worker.abandoned or worker.let_go or worker.generation == generation
-            assert all(len(self.in_place(n)) <= 1 for n in range(1, self.wanted + 1))
+            new = [w.number for w in self.alive.values() if w.serves and w.generation == generation]
+            assert sorted(new) == list(range(1, self.wanted + 1)), "not every place is renewed"
         else:
             assert self.broken, "nothing failed"
             assert self.expected in {None, failure}
@@ -790,3 +802,27 @@ def test_hopeless_boots_end_with_their_failure(
         actions += rules.handle(Exited(sibling, "exited with code 0"), now)
     unexplained = "worker 1 was killed by SIGKILL before it was ready"
     assert actions[-1] == Finish(failure or Failure(ExitCode.BOOT_FAILED, unexplained))
+
+
+@pure
+@given(policy=policies, picks=st.lists(st.integers(0, MOST), max_size=60))
+def test_it_is_given_up_once_every_place_was_tried_enough(policy: Policy, picks: list[int]) -> None:
+    """However the places take turns in failing, and not before."""
+    policy = replace(policy, boot_timeout=1e6)
+    rules = all_ready(policy)
+    now, failed = 10.0, Counter[int]()
+    booting: dict[int, int] = {}
+    actions = [
+        a for n in range(1, policy.workers + 1) for a in rules.handle(Exited(n, "died"), now)
+    ]
+    while not any(isinstance(action, StopBegins) for action in actions):
+        booting |= {a.worker: a.number for a in actions if isinstance(a, Spawn)}
+        assert any(failed[number] < policy.boot_tries for number in range(1, policy.workers + 1))
+        if booting:
+            chosen = (picks.pop() if picks else 0) % len(booting)
+            name = list(booting)[chosen]
+            failed[booting.pop(name)] += 1
+            actions = rules.handle(Exited(name, "died"), now)
+        else:
+            now, actions = wait(rules, now)
+    assert max(failed.values()) >= policy.boot_tries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import sys
 import time
@@ -109,6 +110,35 @@ def sleeps(conn: socket.socket) -> None:
     conn.recv(1)
     manycore.sleep(0.5)
     conn.sendall(b"done")
+
+
+def says_goodbye(conn: socket.socket) -> None:
+    """Waits until the worker drains, and says so."""
+    event = manycore.draining_event()
+    conn.sendall(b"hello" if not manycore.draining() and not event.wait(0.001) else b"?")
+    assert event.wait()
+    assert manycore.draining()
+    conn.sendall(b"goodbye")
+
+
+async def says_goodbye_in_asyncio(
+    _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """The same."""
+    event = manycore.draining_event()
+    writer.write(b"hello" if not manycore.draining() and not await event.wait(0.001) else b"?")
+    assert await event.wait()
+    assert await event.wait(0)
+    assert manycore.draining()
+    writer.write(b"goodbye")
+
+
+def selects(conn: socket.socket) -> None:
+    """Waits for its client and the end of the worker at once."""
+    conn.sendall(b"hello")
+    waited_for: list[Any] = [conn, manycore.draining_event()]
+    ready, _, _ = select.select(waited_for, [], [])
+    conn.sendall(b"goodbye" if ready == waited_for[1:] else b"?")
 
 
 def blocking(conn: socket.socket) -> None:

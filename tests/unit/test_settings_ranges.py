@@ -47,6 +47,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "max_rss": ["-1", "1.5G", "lots", "1T", 1 << 51, True, None],
     "graceful_timeout": SECONDS,
     "pre_stop_delay": SECONDS,
+    "reload": SWITCH,
+    "reload_extra": [5, [None], ["a", ""]],
     "reload_overlap": [*WHOLE, 0, 501],
     "log_level": CHOICE,
     "log_format": CHOICE,

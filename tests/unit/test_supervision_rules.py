@@ -787,3 +787,33 @@ class TestScale:
         rules.handle(StopAsked(Urgency.GRACEFUL), 10.0)
         assert handle_all(rules, 11.0, ScaleAsked(3), ScaleAsked(1)) == []
         assert rules.workers == 2
+
+
+class TestDeathsDuringAReload:
+    def test_a_reload_waits_for_new_code_that_boots_in_a_dead_ones_place(self) -> None:
+        """The old worker's death does not make the new code good."""
+        rules = serving(1)
+        assert rules.handle(ReloadAsked(), 1.0) == [Spawn(2, 1, 1)]
+        assert rules.handle(Exited(1, KILLED), 2.0) == []
+        assert rules.reloading
+        assert rules.handle(Booted(2), 3.0) == [ReloadEnds(1, None)]
+
+    def test_a_reload_fails_with_new_code_in_a_dead_ones_place(self) -> None:
+        """It cannot boot: that is how the reload ends, and the place is tried again."""
+        rules = serving(1)
+        rules.handle(ReloadAsked(), 1.0)
+        rules.handle(Exited(1, KILLED), 20.0)
+        assert rules.handle(BootFailed(2, NO_MODULE), 21.0) == []
+        ends, *rest = rules.handle(Exited(2, KILLED), 21.0)
+        assert ends == ReloadEnds(1, NO_MODULE)
+        assert rest == [Spawn(3, 1, 1)]
+        assert not rules.reloading
+
+    def test_no_third_generation(self) -> None:
+        """A second reload starts nobody while one drains whom the first replaced."""
+        rules = serving(1, overlap=3)
+        rules.handle(ReloadAsked(), 1.0)
+        assert rules.handle(Booted(2), 2.0) == [Tell(1, Urgency.GRACEFUL)]
+        assert rules.handle(LetGo(1), 2.0) == [ReloadEnds(1, None)]
+        assert rules.handle(ReloadAsked(), 3.0) == []
+        assert rules.handle(Exited(1, "exited 0"), 4.0) == [Spawn(3, 1, 2)]

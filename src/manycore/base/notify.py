@@ -49,6 +49,11 @@ class Notifier:
             watchdog = int(usec) / _MICROSECONDS
         return cls(place if place[:1] in {"/", "@"} else "", watchdog)
 
+    @property
+    def place(self) -> str:
+        """Where the service manager listens."""
+        return self._place
+
     def ready(self, status: str) -> None:
         """The service serves, after its start or after a reload."""
         self._tell(READY="1", STATUS=status)

@@ -39,6 +39,13 @@ class PidFile:
             problem = (error.strerror or str(error)).lower()
             raise PidFileError(path, problem, "choose another path") from None
 
+    @classmethod
+    def taken_over(cls, path: str, fd: int) -> Self:
+        """Gives a file that another server held until now, and handed its descriptor to us."""
+        file = cls.__new__(cls)
+        file.path, file.fd = os.path.abspath(path), fd
+        return file
+
     def write(self) -> None:
         """Writes this process's id."""
         text = b"%d\n" % os.getpid()
@@ -56,8 +63,9 @@ class PidFile:
 
     def let_go(self) -> None:
         """Leaves the file to a process that has been given its descriptor."""
-        os.close(self.fd)
-        self.fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> Self:
         return self

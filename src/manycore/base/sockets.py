@@ -83,6 +83,10 @@ class Listener:
             with suppress(OSError):  # a kernel without socket filters: the queue is still served
                 _drop_syns(self.sock)
 
+    def hand_on(self) -> None:
+        """Leaves the socket, and its file, to another server that has it too."""
+        self.ours, self.file = False, None
+
     def close(self) -> None:
         """Closes the socket here, and removes its file if that is still ours."""
         if self.sock.fileno() >= 0:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from manycore.base import sockets
+from manycore.base.addresses import InheritedSocket
 from manycore.settings import ServeSettings, gather
 
 from .options import settings_options
@@ -52,7 +55,7 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
       HUP          reloads: new workers import the code anew, one at a time; then old ones drain
       TTIN, TTOU   one worker more, one worker fewer
       USR1         opens the log file anew, in every process
-      USR2         is ignored, with a line in the log
+      USR2         upgrades: a new supervisor takes over, with no connection lost
 
     A running server is asked and told things by manycore status, reload, scale and stop.
 
@@ -65,23 +68,35 @@ def serve(target: str, config: Path | None, **flags: Any) -> NoReturn:
     from manycore.server.entrance import check_entrance
     from manycore.server.job import Job, Parcel
     from manycore.server.plan import require_extras
+    from manycore.server.upgrade import Handover
 
     launch.hold_stops_back()
-    settings = settings_for_this_process(flags, config)
+    handover = Handover.take(os.environ)
+    settings = settings_for_this_process(flags, config, handover.passed() if handover else ())
     require_extras(settings)
     check_entrance(settings)
     if settings.umask is not None:
         os.umask(settings.umask)  # of the sockets' files too
-    listeners = server.listen(settings)
+    if handover is None:
+        listeners = server.listen(settings)
+    else:
+        listeners = handover.listen(settings.bind, partial(server.listen_at, settings))
     board = statistics.create_board()
     job = Job.of_text(target, settings)
-    launch.replace_process(Parcel(job, [entry.facts() for entry in listeners], board.fd))
+    facts = [entry.facts() for entry in listeners]
+    command = [sys.executable, *sys.orig_argv[1:]]
+    launch.replace_process(Parcel(job, facts, board.fd, command=command, handover=handover))
 
 
-def settings_for_this_process(flags: dict[str, Any], config: Path | None) -> ServeSettings:
+def settings_for_this_process(
+    flags: dict[str, Any], config: Path | None, handed: tuple[InheritedSocket, ...] = ()
+) -> ServeSettings:
     """Gathers the settings; sockets that the service manager passed take the default's place."""
     settings, chosen = gather(flags, file=config)
     passed = tuple(sockets.systemd_sockets(os.environ))
+    if handed:
+        known = settings.bind if "bind" in chosen else ()
+        passed = tuple(one for one in handed if one not in known)
     sockets.forget_systemd_sockets(os.environ)
     if passed:
         settings = replace(settings, bind=passed + (settings.bind if "bind" in chosen else ()))

@@ -27,6 +27,7 @@ from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 from manycore.base.stackfile import ASK
 
+from .draining import draining_event
 from .modes.mode import Mode
 from .protection.guard import Guard
 from .protection.shortage import SHORTAGES, Shortage
@@ -264,6 +265,7 @@ class Acceptor:
         self._phase = _Phase.DRAINING
         self._row[Column.STATE] = State.DRAINING
         self._deadline = time.monotonic() + self._graceful_timeout
+        draining_event().set()
         self._mode.drain()
         log.debug("draining: %d connections are open", self._mode.open)
 
@@ -292,6 +294,7 @@ class Acceptor:
         self._listeners.clear()
         self._mode.wake_below(1)
         self._deadline, self._resume = time.monotonic() + END_GRACE, None
+        draining_event().set()
         count = self._mode.end_connections()
         if count:
             log.warning("ended %d connections that were still open", count)

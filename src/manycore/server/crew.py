@@ -10,20 +10,21 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from manycore.base import descriptors, logs, privileges
+from manycore.base import descriptors, logs, privileges, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
 from manycore.settings import MOST_WORKERS, NO_CONTROL
-from manycore.supervise.events import Failure, Spawn
+from manycore.supervise.events import Failure, ReloadAsked, Spawn
 from manycore.supervise.handle import Life, Tell
 from manycore.supervise.supervisor import Supervisor
 from manycore.watch import places
 from manycore.watch.control import ControlSocket
 
-from . import inside, statistics, worker
+from . import inside, statistics, upgrade, worker
 from .control import ServerControl
 from .handover import Inboxes
 from .hangwatch import HangWatch
@@ -35,6 +36,10 @@ from .protection.protections import Protections
 from .service import Service
 from .siblings import Siblings
 from .statistics import Column, serving, settle, use_row
+from .upgrade import NO_SUCCESSION, Handover, Upgrade
+
+if TYPE_CHECKING:
+    from .watching import Watching
 
 log = logging.getLogger("manycore.server")
 
@@ -76,6 +81,10 @@ class ServerCrew:
         self._free = list(range(1, board.rows))
         self._starts: Counter[int] = Counter()  # by place
         self._socket: ControlSocket | None = None
+        self._watching: Watching | None = None
+        self._upgrade: Upgrade | None = None
+        self._borrowed: list[tuple[Listener, bool, tuple[int, int] | None]] = []
+        self.succession = NO_SUCCESSION
         self._inboxes = Inboxes()
         self._identity = privileges.find(job.settings.user, job.settings.group)
         self._protections = Protections(job.settings, board)
@@ -86,8 +95,19 @@ class ServerCrew:
         self._supervisor = supervisor
         self._service.begin(supervisor, self._board)
         self._hangs.begin(supervisor)
-        path = self._job.settings.control_socket
+        if self._job.settings.reload:
+            self._watch_files()
         self._control = ServerControl(self._job, self._listeners, self._board, supervisor)
+        if self.succession.handover is None:
+            self._open_control()
+        else:
+            self._borrow(self.succession.handover)
+            channel = self.succession.handover.channel
+            supervisor.watch(channel, partial(self._take_over, channel))
+
+    def _open_control(self) -> None:
+        supervisor = self._supervisor
+        path = self._job.settings.control_socket
         if path == NO_CONTROL:
             return
         try:
@@ -97,9 +117,90 @@ class ServerCrew:
         except ManycoreError as error:  # serving is what this is for
             log.warning("there is no control socket: %s", error)
 
+    def _borrow(self, handover: Handover) -> None:
+        """Leaves the listeners that we were given to the other server until we take over.
+
+        If we fail before, they must neither hear no newcomer any more nor lose their files.
+        """
+        names = {name for name, _, _, _ in handover.listeners}
+        for address, listener in zip(self._job.settings.bind, self._listeners, strict=True):
+            if str(address) in names:
+                self._borrowed.append((listener, listener.ours, listener.file))
+                listener.hand_on()
+
+    def _take_over(self, channel: int) -> None:
+        """The server whose place we take says so, or has ended."""
+        self._supervisor.unwatch(channel)
+        os.close(channel)
+        for listener, ours, file in self._borrowed:
+            listener.ours, listener.file = ours, file
+        self._service.take_over()
+        self._open_control()
+        log.info("took over: pid %d is the server now", os.getpid())
+
+    def upgrade(self) -> None:
+        """Starts a server that shall take our place."""
+        command = self.succession.command
+        if command is None or strangers.is_first():
+            why = "process 1 is the container" if command else "no command started this server"
+            log.warning("ignored SIGUSR2: there is no upgrade, since %s", why)
+        elif self._upgrade is not None or self._supervisor.stopping:
+            log.warning("ignored SIGUSR2: an upgrade or a stop is under way")
+        else:
+            log.info("upgrading: got SIGUSR2")
+            patience = upgrade.START + upgrade.BOOTS * self._job.settings.boot_timeout
+            try:
+                self._upgrade = Upgrade(
+                    command,
+                    self._handover,
+                    self._supervisor,
+                    patience,
+                    self._hand_over,
+                    self._stay,
+                )
+            except OSError as error:
+                log.error("the upgrade failed, this server goes on: %s", error)  # noqa: TRY400
+
+    def _handover(self, channel: int) -> Handover:
+        asked = map(str, self._job.settings.bind)
+        facts = (listener.facts() for listener in self._listeners)
+        return self._service.handover(
+            [(name, *fact) for name, fact in zip(asked, facts, strict=True)], channel
+        )
+
+    def _stay(self) -> None:
+        self._upgrade = None
+
+    def _hand_over(self, pid: int) -> None:
+        """The new server serves: it shall be known from now on, and we shall finish."""
+        log.info("upgraded: pid %d takes over, this server finishes what it has open", pid)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._service.hand_over(pid)
+        for listener in self._listeners:
+            listener.hand_on()
+        self._upgrade = None
+        self._supervisor.retire()
+
+    def _watch_files(self) -> None:
+        from .watching import Watching, places_to_watch
+
+        places = places_to_watch(self._job.name, self._job.settings.reload_extra, Path.cwd())
+        try:
+            self._watching = Watching(places, self._supervisor, self._files_changed)
+        except OSError as error:  # serving is what this is for
+            log.warning("changed files cannot be seen: %s", error)
+
+    def _files_changed(self, files: str) -> None:
+        log.info("reloading: %s changed", files)
+        self._supervisor.ask(ReloadAsked())
+
     def close(self) -> None:
         """Lets go of whoever is connected to the control socket: that says that all has ended."""
         self._hooks.call("on_exit", self._facts)
+        if self._watching is not None:
+            self._watching.close()
         if self._socket is not None:
             self._socket.close()
         self._inboxes.close()
@@ -188,6 +289,8 @@ class ServerCrew:
         """Keeps the queue from growing, so that it can be served to its end."""
         self._control.stopping()
         self._service.stopping()
+        if self._upgrade is not None:
+            self._upgrade.cancel()
         for listener in self._listeners:
             listener.refuse_newcomers()
 

@@ -16,6 +16,7 @@ from manycore.errors import TargetError
 from manycore.settings import ServeSettings
 
 from .handlers import describe
+from .upgrade import Handover
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Parcel:
         board: The board's descriptor.
         owner: Closed by the kernel when whoever started the supervisor is gone; None: nobody cares.
         report: Where to say that all is ready, or why not; None: on standard error.
+        command: What starts such a server again, for an upgrade; None: nobody knows.
+        handover: What another server, whose place this one takes, has given it.
         path: Where modules are found.
     """
 
@@ -88,6 +91,8 @@ class Parcel:
     board: int
     owner: int | None = None
     report: int | None = None
+    command: list[str] | None = None
+    handover: Handover | None = None
     path: list[str] = field(default_factory=lambda: list(sys.path))
 
     def with_pipes(self, *, owner: int, report: int) -> Parcel:
@@ -97,6 +102,8 @@ class Parcel:
     def descriptors(self) -> list[int]:
         """What the supervisor must inherit."""
         found = [fd for fd, _, _ in self.listeners] + [self.board, self.owner, self.report]
+        if self.handover is not None:
+            found += [self.handover.channel, self.handover.pid_file]
         return [fd for fd in found if fd is not None]
 
     def pack(self) -> int:

@@ -34,6 +34,7 @@ from .hooks import Hooks
 from .job import Job, Parcel
 from .service import Service
 from .statistics import Column
+from .upgrade import NO_SUCCESSION, Succession
 
 log = logging.getLogger("manycore.server")
 
@@ -47,6 +48,7 @@ def run(
     private: Iterable[int] = (),
     is_main: bool = True,
     announce: Callable[[], None] = lambda: None,
+    succession: Succession = NO_SUCCESSION,
 ) -> Failure | None:
     """Serves until told to stop. Main thread of a process that has no other.
 
@@ -58,6 +60,7 @@ def run(
         private: Further descriptors that are not for the workers.
         is_main: Whether the service manager knows this process as the service's.
         announce: Called when every worker is ready.
+        succession: Whose place it takes, and how it may be replaced itself.
 
     Returns:
         Why it ended, if workers could not boot.
@@ -73,9 +76,10 @@ def run(
     with ExitStack() as cleanup:  # the listeners last
         for listener in listeners:
             cleanup.callback(listener.close)
-        service = Service(settings, is_main=is_main)
+        service = Service(settings, is_main=is_main, handover=succession.handover)
         cleanup.callback(service.close)
         crew = ServerCrew(job, listeners, board, announce, service, Hooks.of(settings.hooks))
+        crew.succession = succession
         cleanup.callback(crew.close)
         secrets = [*private, *service.descriptors()]
         failure = Supervisor(crew, policy, owner=owner, private=secrets).run()
@@ -142,10 +146,12 @@ def main(fd: int) -> NoReturn:
     settings = parcel.job.settings
     set_title(f"supervisor {parcel.job.name}")
 
+    told = parcel.report if parcel.handover is None else parcel.handover.channel
+
     def tell(report: Report) -> None:
-        if parcel.report is not None:
-            with suppress(BrokenPipeError):  # whoever asked is gone; `owner` says so too
-                os.write(parcel.report, encode(report))
+        if told is not None:
+            with suppress(OSError):  # whoever asked is gone; `owner` says so too
+                os.write(told, encode(report))
 
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page that it shares with us
@@ -174,8 +180,9 @@ def _run_parcel(parcel: Parcel, tell: Callable[[Report], None]) -> Failure | Non
         Board(parcel.board, len(Column)),
         owner=parcel.owner,
         private=[] if parcel.report is None else [parcel.report],
-        is_main=parcel.report is None,
+        is_main=parcel.report is None and parcel.handover is None,
         announce=lambda: tell(ReadyReport()),
+        succession=Succession(parcel.command, parcel.handover),
     )
 
 

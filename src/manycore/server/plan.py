@@ -92,6 +92,7 @@ def require_extras(settings: ServeSettings) -> None:
         "loop uvloop": "uvloop" if settings.loop == "uvloop" else "",
         "an ASGI application": "uvicorn" if settings.asgi else "",
         "a WSGI application": "cheroot" if settings.wsgi else "",
+        "reload": "watchfiles" if settings.reload else "",
     }
     for what, module in needs.items():
         if module and find_spec(module) is None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from manycore.base import privileges, signals, sockets
-from manycore.base.addresses import SocketAddress, TcpAddress
+from manycore.base.addresses import BindAddress, SocketAddress, TcpAddress
 from manycore.base.board import Board
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
@@ -99,6 +99,9 @@ def _serve_here(handler: Any, settings: ServeSettings) -> None:
 
 def _checked(handler: Any, settings: ServeSettings) -> Job:
     """Finds what is wrong with a handler at hand before any process starts."""
+    if settings.reload:
+        problem = "a handler at hand is imported once, whatever becomes of its file"
+        raise SettingsError("reload", problem, "name the target: 'module:function'")
     job = Job.of_object(handler, settings)
     plan(handler, job.name, "", settings)
     return job
@@ -124,15 +127,24 @@ def listen(settings: ServeSettings) -> list[Listener]:
     Raises:
         BindError: For the first that cannot be opened.
     """
-    owner = privileges.find(settings.user, settings.group).owner
     with ExitStack() as undo:
         listeners = []
         for address in settings.bind:
-            listener = sockets.listen(address, settings.backlog, settings.unix_mode, owner)
+            listener = listen_at(settings, address)
             undo.callback(listener.close)
             listeners.append(listener)
         undo.pop_all()
     return listeners
+
+
+def listen_at(settings: ServeSettings, address: BindAddress) -> Listener:
+    """Opens one listener.
+
+    Raises:
+        BindError: When it cannot be opened.
+    """
+    owner = privileges.find(settings.user, settings.group).owner
+    return sockets.listen(address, settings.backlog, settings.unix_mode, owner)
 
 
 class Server:

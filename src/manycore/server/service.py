@@ -14,6 +14,7 @@ from manycore.supervise.supervisor import Supervisor
 
 from .place import SharedPlace
 from .statistics import Column, State
+from .upgrade import Handover
 
 PINGS: Final = 2  # a watchdog's period: one that is late by less than half is no reason to end us
 
@@ -23,16 +24,27 @@ class Service:
 
     Args:
         settings: Of the server.
+        handover: What another server gave us, whose place we shall take.
         is_main: Whether the service manager knows this process as the service's.
 
     Raises:
         PidFileError: When there cannot be one.
     """
 
-    def __init__(self, settings: ServeSettings, *, is_main: bool = True) -> None:
-        self._pid_file = PidFile(settings.pid_file) if settings.pid_file else None
+    def __init__(
+        self, settings: ServeSettings, *, is_main: bool = True, handover: Handover | None = None
+    ) -> None:
+        self._pid_file: PidFile | None = None
+        handed = None if handover is None else handover.pid_file
+        if settings.pid_file and handed is not None:
+            self._pid_file = PidFile.taken_over(settings.pid_file, handed)
+        elif settings.pid_file:
+            self._pid_file = PidFile(settings.pid_file)
+        elif handed is not None:
+            os.close(handed)
         self.shared = SharedPlace()
         self._notifier = Notifier.take(os.environ) if is_main else Notifier()
+        self._handover = handover  # until we take over, another one speaks
         self._supervisor: Supervisor
         self._board: Board
 
@@ -45,6 +57,30 @@ class Service:
         self._notifier.ready(self._status())
         if self._notifier.watchdog is not None:
             self._ping()
+
+    def take_over(self) -> None:
+        """From now on it is we who are known to the surroundings, and no other server."""
+        if self._handover is None:
+            return
+        self._notifier = Notifier(self._handover.notify, self._handover.watchdog)
+        self._handover = None
+        if self._pid_file is not None:
+            self._pid_file.write()
+        self.ready()
+
+    def hand_over(self, pid: int) -> None:
+        """From now on it is another server."""
+        self._notifier.main_pid(pid)
+        if self._pid_file is not None:
+            self._pid_file.let_go()
+
+    def handover(
+        self, listeners: list[tuple[str, int, bool, tuple[int, int] | None]], channel: int
+    ) -> Handover:
+        """Gives what another server is given that shall take our place."""
+        pid_file = None if self._pid_file is None else self._pid_file.fd
+        notifier = self._notifier
+        return Handover(listeners, channel, pid_file, notifier.place, notifier.watchdog)
 
     def reload_begins(self) -> None:
         """Workers are about to be renewed."""
@@ -68,7 +104,7 @@ class Service:
     def close(self) -> None:
         """Removes the pid file, and what the workers shared."""
         self.shared.close()
-        if self._pid_file is not None:
+        if self._pid_file is not None and self._handover is None:
             self._pid_file.close()
 
     def _status(self) -> str:

@@ -13,11 +13,15 @@ Guarantees, whatever the order of events and however the clock moves:
 * before the stop, every place has a worker, or a time at which it gets one;
 * a worker is told to drain only when its successor is ready; a successor that fails leaves the
   worker that serves where it is, and ends the reload;
-* beyond the places there are at most `overlap` processes when a successor is started, and none
-  when it is started for a worker that has lived long enough: those are renewed one by one;
+* a reload has succeeded when every place has a worker of the new code that is ready, whichever
+  died meanwhile, and no old one takes work; it has failed when one of the new code cannot boot;
+* beyond the places there are at most `overlap` processes when a successor is started, and nobody
+  drains still who was replaced by the reload before; there are none when it is started for a worker
+  that has lived long enough: those are renewed one by one;
 * after the stop no worker is started, every worker is told once for each kind of stop and killed
   when its time is up, and `Finish` comes exactly once, when all are gone or cannot be killed;
-* a worker that cannot boot ends the whole only while nobody serves, or before everybody did.
+* a worker that cannot boot ends the whole only while nobody serves, or before everybody did; and
+  it does so once no place that boots has had fewer than `boot_tries` failures.
 """
 
 from __future__ import annotations
@@ -240,6 +244,7 @@ class Rules:
         if place is None or place.worker != name:
             return []  # it was replaced, or is too many
         place.worker, place.successor = place.successor, None
+        actions: list[Action] = []
         if worker.was_ready:
             place.deaths = place.deaths + 1 if now - worker.since < self.policy.young else 0
         else:
@@ -249,16 +254,24 @@ class Rules:
             if self._is_hopeless(place, failure):
                 self._failure = failure
                 return self._stop(Urgency.QUICK, now)
-        return [] if place.worker is not None else self._refill(worker.number, now)
+            if self._reloading and worker.generation == self.generation:
+                actions = self._end_reload(failure)
+        return actions if place.worker is not None else actions + self._refill(worker.number, now)
 
     def _is_hopeless(self, place: _Place, failure: Failure) -> bool:
         """Whether to give up, now that a boot has failed."""
         if not self.announced and failure.code is ExitCode.TARGET_FAILED:
             return True  # it would fail for every worker in the same way
-        alive = {Stage.READY, Stage.BOOTING}
-        somebody_serves = any(worker.stage in alive for worker in self._workers.values())
-        tried_enough = place.boots_failed >= self.policy.boot_tries
-        return tried_enough and not (self.announced and somebody_serves)
+        if place.boots_failed < self.policy.boot_tries:
+            return False
+        return not (self.announced and any(map(self._gives_hope, self._workers.values())))
+
+    def _gives_hope(self, worker: _Worker) -> bool:
+        """Whether a worker serves, or boots in a place where that was not tried enough yet."""
+        if worker.stage is not Stage.BOOTING:
+            return worker.stage is Stage.READY
+        place = self._places.get(worker.number)
+        return place is not None and place.boots_failed < self.policy.boot_tries
 
     def _refill(self, number: int, now: float) -> list[Action]:
         """Gives a place a worker after its last one died: at once, or after a pause."""
@@ -281,7 +294,7 @@ class Rules:
                 self.generation += 1
                 self._renew = deque(sorted(self._places))
             actions += self._start_successors(now)
-            if self._renew or self._old_code_serves():
+            if self._renew or not self._only_new_code_serves():
                 break
             actions += self._end_reload(None)
         return actions
@@ -294,7 +307,7 @@ class Rules:
             if place is not None and old is not None and old.generation < self.generation:
                 extra = len(self._workers) - len(self._places)
                 is_free = old.stage is Stage.READY and place.successor is None
-                if not is_free or extra >= self.policy.overlap:
+                if not is_free or extra >= self.policy.overlap or self._older_ones_drain():
                     break
                 action = self._spawn(self._renew[0], now)
                 place.successor = action.worker
@@ -313,6 +326,8 @@ class Rules:
             worker = self._workers.get(name)
             if worker is None or worker.stage is not Stage.READY:
                 continue  # it is gone, or was replaced for another reason
+            if self._places[worker.number].successor is not None:
+                continue  # what is left of a reload that failed will replace it
             action = self._spawn(worker.number, now)
             self._places[worker.number].successor = action.worker
             self._workers[action.worker].relieves = True
@@ -341,12 +356,26 @@ class Rules:
             return []
         return [self._tell(name, Urgency.ABORT, now)]
 
-    def _old_code_serves(self) -> bool:
-        """Whether a successor is not ready yet, or a predecessor takes work still."""
-        return any(place.successor is not None for place in self._places.values()) or any(
+    def _only_new_code_serves(self) -> bool:
+        """Whether every place has a new worker that is ready, and no old one takes work still."""
+        return all(
+            place.successor is None
+            and self._is_ready(place.worker)
+            and self._generation_in(place) == self.generation
+            for place in self._places.values()
+        ) and not any(
             worker.generation < self.generation and worker.takes_work
             for worker in self._workers.values()
         )
+
+    def _generation_in(self, place: _Place) -> int:
+        """Gives the generation of who serves in a place; where nobody does, a new one will."""
+        return self.generation if place.worker is None else self._workers[place.worker].generation
+
+    def _older_ones_drain(self) -> bool:
+        """Whether a worker drains whose code is older than all that serves: a third generation."""
+        oldest = min(map(self._generation_in, self._places.values()))
+        return any(worker.generation < oldest for worker in self._workers.values())
 
     def _end_reload(self, failure: Failure | None) -> list[Action]:
         self._reloading = False

@@ -71,6 +71,9 @@ class Crew(Protocol):
     def gone(self, order: events.Spawn) -> None:
         """A worker has ended."""
 
+    def upgrade(self) -> None:
+        """Another supervisor shall take over."""
+
     def reopen_logs(self) -> None:
         """Log files were moved away: the names shall be new files."""
 
@@ -192,6 +195,10 @@ class Supervisor:
         else:
             self._selector.register(fd, event, react)
 
+    def keep_private(self, fd: int) -> None:
+        """Lets no worker that is started from now on keep a descriptor."""
+        self._private.append(fd)
+
     def unwatch(self, fd: int) -> None:
         """Ends what `watch` began; once nothing is waited for any more, there is nothing to end."""
         if fd in (self._selector.get_map() or ()):
@@ -216,6 +223,10 @@ class Supervisor:
             stop = StopAsked(Urgency.GRACEFUL)
             self._timers.call_later(self._delay, lambda: self._pending.append(stop))
         return True
+
+    def retire(self) -> None:
+        """Stops gracefully, and at once: another server serves already."""
+        self._pending.append(StopAsked(Urgency.GRACEFUL))
 
     def pass_on(self, signum: signal.Signals) -> None:
         """Sends a signal to every worker that was ready: one that boots does not know it yet."""
@@ -328,6 +339,8 @@ class Supervisor:
                     self._timers.call_later(strangers.PATIENCE, self._reap_strangers)
                 case signal.SIGUSR1:
                     self._crew.reopen_logs()
+                case signal.SIGUSR2:
+                    self._crew.upgrade()
                 case _:
                     log.warning("ignored %s: it has no meaning here yet", signum.name)
 

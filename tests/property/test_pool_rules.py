@@ -68,6 +68,8 @@ class FakeWorker:
         self.count = 0
         self.killed = self.retired = self.ready = False
         self.collected = 0
+        self.lent = False
+        self.called: int | None = None  # a task that somebody else has given it
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -109,6 +111,7 @@ class PoolMachine(RuleBasedStateMachine):
             case actions.Send(worker, batch):
                 assert self.workers[worker].ready
                 assert not self.workers[worker].retired
+                assert not self.workers[worker].lent
                 kept = max(1, len(batch.lot) - self.too_much)
                 self.workers[worker].messages.append(Batch(batch.first, batch.lot[:kept]))
                 self.schedule.sent(worker, kept, 0)
@@ -126,6 +129,7 @@ class PoolMachine(RuleBasedStateMachine):
                 else:
                     self.outcomes.setdefault(task, []).append("lost")
             case actions.Retire(worker):
+                assert not self.workers[worker].lent
                 self.workers[worker].retired = True
             case actions.Kill(worker):
                 self.workers[worker].killed = True
@@ -167,7 +171,7 @@ class PoolMachine(RuleBasedStateMachine):
     def step(self, index: int) -> None:
         """A worker begins a task, ends one, or says that it is through with a message."""
         number, fake = self.alive(index)
-        if fake.killed:
+        if fake.killed or fake.lent:
             return
         if not fake.ready:
             fake.ready = True
@@ -209,9 +213,57 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 9))
     def die(self, index: int) -> None:
         number, fake = self.alive(index)
+        self.take_back(number, fake)
         self.collect(number)
         del self.workers[number]
         self.tell(events.Died(number, fake.begun))
+
+    @precondition(lambda self: self.workers)
+    @rule(index=st.integers(0, 9))
+    def lend(self, index: int) -> None:
+        """Somebody else gives tasks to an idle worker."""
+        number, fake = self.alive(index)
+        if fake.ready and not fake.killed and self.schedule.lend(number):
+            assert not fake.messages
+            assert fake.begun == fake.done
+            fake.lent = True
+            fake.begun = fake.done = self.schedule.desks[number].next
+
+    @precondition(lambda self: any(fake.lent for fake in self.workers.values()))
+    @rule(index=st.integers(0, 9), begin=st.booleans(), end=st.booleans())
+    def call(self, index: int, begin: bool, end: bool) -> None:
+        """A call, which may be under way when the worker is taken back."""
+        _, fake = self.alive(index)
+        if not fake.lent or fake.killed:
+            return
+        if fake.called is None:
+            fake.called, self.next_task = self.next_task, self.next_task + 1
+        if begin and fake.begun == fake.done:
+            fake.begun += 1
+            self.started[fake.called] = self.started.get(fake.called, 0) + 1
+        if end and fake.begun > fake.done:
+            fake.done = fake.begun
+            self.outcomes.setdefault(fake.called, []).append("done")
+            fake.called = None
+
+    @precondition(lambda self: any(fake.lent for fake in self.workers.values()))
+    @rule(index=st.integers(0, 9))
+    def end_loan(self, index: int) -> None:
+        number, fake = self.alive(index)
+        self.take_back(number, fake)
+        self.tell(events.TimePassed())
+
+    def take_back(self, number: int, fake: FakeWorker) -> None:
+        if not fake.lent:
+            return
+        fake.lent = False
+        if fake.called is None:
+            self.schedule.take_back(number, fake.done, None)
+            return
+        lot = FakeLot((fake.called,), None)
+        self.schedule.take_back(number, fake.done, lot)
+        fake.messages.append(Batch(fake.done, lot))
+        fake.called = None
 
     @rule(count=st.sampled_from([0, 0, 1, 3]))
     def grow(self, count: int) -> None:
@@ -267,7 +319,7 @@ class PoolMachine(RuleBasedStateMachine):
             for desk in self.schedule.desks.values()
             for batch in desk.batches
             for task in batch.lot.tasks
-        ]
+        ] + [fake.called for fake in self.workers.values() if fake.called is not None]
         everywhere = waiting + held + list(self.outcomes)
         assert sorted(everywhere) == list(range(self.next_task))
 
@@ -297,6 +349,7 @@ class PoolMachine(RuleBasedStateMachine):
             for index in range(len(self.workers)):
                 if index < len(self.workers):
                     self.alive(index)
+                    self.take_back(*self.alive(index))
                     if self.alive(index)[1].killed:
                         self.die(index)
                     else:

@@ -24,6 +24,7 @@ MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), s
 _AT_ONCE: Final = int(socket.MSG_DONTWAIT)
 _NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
 _CLOSED_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_LOOK: Final = int(socket.MSG_PEEK)
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
 _STDERR: Final = 2
@@ -66,6 +67,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._byte = bytearray(1)
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -109,11 +111,19 @@ class Channel:
             os.close(file)
 
     def _send(self, parts: list[bytes], fds: Sequence[int], flags: int) -> None:
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
         try:
-            self._socket.sendmsg(parts, [rights] if fds else [], flags | socket.MSG_NOSIGNAL)
+            if fds:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                self._socket.sendmsg(parts, [rights], flags | _NO_SIGNAL)
+            else:
+                self._socket.send(b"".join(parts), flags | _NO_SIGNAL)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
+    def wait(self) -> None:
+        """Waits until a message or the end is there; takes nothing."""
+        with suppress(ConnectionResetError):
+            self._socket.recv_into(self._byte, 1, _LOOK)
 
     def receive(self, *, wait: bool = True) -> Message:
         """Receives one message.
@@ -128,6 +138,8 @@ class Channel:
             data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise EOFError("the other end of the channel is closed") from None
+        if not rights and data[:1] == _INLINE and not flags & _TRUNCATED:
+            return Message(data[1:], [])
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])

@@ -86,11 +86,7 @@ class TemplateHandle:
 
     def preload(self, modules: tuple[str, ...]) -> None:
         """Imports modules in the template; raises what the import raised."""
-        path = [os.path.abspath(entry) for entry in sys.path]  # its directory may not be ours
-        ours, theirs = Channel.pair()
-        with ours:
-            with theirs:
-                self.request((modules, path), [theirs.fileno()])
+        with self._ask_to_import(modules) as ours:
             answer = self.answer(ours)
             failure, threads = pickle.loads(answer.data)  # noqa: S301  # our template's
         if isinstance(failure, Failure):
@@ -102,6 +98,21 @@ class TemplateHandle:
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+    def prepare(self, modules: tuple[str, ...]) -> None:
+        """Has the template import modules, without waiting for that."""
+        self._ask_to_import(modules).close()
+
+    def _ask_to_import(self, modules: tuple[str, ...]) -> Channel:
+        path = [os.path.abspath(entry) for entry in sys.path]  # its directory may not be ours
+        ours, theirs = Channel.pair()
+        try:
+            with theirs:
+                self.request((modules, path), [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
 
     def how_it_ended(self) -> str:
         """Says in words how the template ended."""
@@ -123,6 +134,16 @@ class TemplateHandle:
 _lock = threading.Lock()
 _current: TemplateHandle | None = None
 _modules: tuple[str, ...] = ()
+
+
+def start_early(*modules: str) -> None:
+    """Begins to start the template, if there is none, and has it import modules meanwhile.
+
+    Whatever goes wrong is told to whom the first child is refused.
+    """
+    if _current is None:
+        with suppress(Exception):
+            current().prepare(modules)
 
 
 def current() -> TemplateHandle:

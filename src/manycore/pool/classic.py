@@ -117,7 +117,11 @@ class Pool:
             timeout: Seconds that it may take; the pool's when omitted.
             seed: Gives the call random numbers that are the same each time.
         """
-        return self.apply_async(func, args, kwds, timeout=timeout, seed=seed).result()
+        if seed is not None:
+            return self.apply_async(func, args, kwds, timeout=timeout, seed=seed).result()
+        future = Future(func, tuple(args), dict(kwds) if kwds else None, self._engine)
+        future.limits = self._limits_for(timeout)
+        return self._engine.call(future)
 
     def apply_async(
         self,

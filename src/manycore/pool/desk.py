@@ -83,6 +83,7 @@ class Desk:
     look_at: float | None = None  #: when its counts are read next
     confirming: bool = False
     begun: int = -1  #: what it had begun when it was looked at
+    lent: bool = False  #: somebody else gives it tasks
     stuck: bool = False  #: its running task takes longer than was thought
 
     @property

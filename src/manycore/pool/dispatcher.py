@@ -28,6 +28,7 @@ from .functions import Functions
 from .future import Failed, Future
 from .handle import WorkerHandle
 from .ledger import Ledger
+from .loans import Loan, Loans
 from .lots import TaskQueue
 from .rules import Schedule
 from .shared import Shelf
@@ -75,6 +76,7 @@ class Dispatcher:
         self._memory_per_worker = memory_per_worker
         self.shelf = Shelf()
         self._functions = Functions(self.shelf)
+        self.loans = Loans(self._functions, queue, bell)
         self._segments = Segments("tasks")
         self._events: deque[events.Event] = deque()
         self._boot_error: BaseException | None = None
@@ -104,6 +106,8 @@ class Dispatcher:
             self.broken = error
             self._queue.closed = True
             self._queue.fail_all(error)
+            for loan in self.loans.out:
+                self._take_back(loan, by_force=True)
             for desk in self._schedule.desks.values():
                 for batch in desk.batches:
                     batch.lot.deliver([Failed(error)] * len(batch.lot), deque(), failed=True)
@@ -147,6 +151,7 @@ class Dispatcher:
     def _turn(self) -> None:
         ready = self._wait()
         self._bell.wanted = False
+        self._take_back_what_is_free()
         died = []
         for fd, _ in ready:
             if fd == self._bell.fd:
@@ -183,11 +188,15 @@ class Dispatcher:
 
     def _wait(self) -> list[tuple[int, int]]:
         schedule = self._schedule
+        if self.loans.missed and not self._queue.waiting:
+            self._lend()
         wants = schedule.wants_tasks
         if not wants or not self._queue.waiting:
             due = schedule.next_look()
             timeout = -1.0 if due is None else max(0.0, due - time.monotonic())
             self._bell.wanted = wants
+            if self.loans.is_any_free:  # after the line above: who ends a call sets it, too
+                self._bell.wanted = wants = True
             if not (wants and self._queue.waiting) and not (self.requests or self._events):
                 # epoll counts in milliseconds, and rounds down
                 return self._poller.poll(timeout + 0.0009 if timeout > 0 else timeout)
@@ -204,7 +213,8 @@ class Dispatcher:
 
     def _receive(self, handle: WorkerHandle) -> None:
         worker = handle.number
-        while True:
+        desk = self._schedule.desks[worker]
+        while not desk.lent:  # an answer may lead to that, and then somebody else listens
             try:
                 delivery = handle.unloader.receive(handle.channel, wait=False)
             except BlockingIOError:
@@ -233,21 +243,35 @@ class Dispatcher:
 
     def _take_answer(self, handle: WorkerHandle, data: bytes) -> None:
         count, seconds = wire.ANSWER_BODY.unpack_from(data, 1)
-        self._collect(handle)
         handle.seconds += seconds
         size, handle.result_bytes = handle.result_bytes, 0
-        self._events.append(events.Answered(handle.number, count, seconds, size))
+        answered = events.Answered(handle.number, count, seconds, size)
+        if self.loans.missed:
+            self._collect(handle, answered)
+        else:
+            self._collect(handle)
+            self._events.append(answered)
         for number in wire.read_numbers(data, 1 + wire.ANSWER_BODY.size):
             self._segments.give_back(number)
         self._weigh(handle)
 
-    def _collect(self, handle: WorkerHandle) -> None:
-        """Takes results and gives them to whom they belong."""
+    def _collect(self, handle: WorkerHandle, answered: events.Answered | None = None) -> None:
+        """Takes results and gives them to whom they belong.
+
+        Args:
+            handle: Whose.
+            answered: What is to be handled between, so that the worker can be lent at once to whom
+                a result wakes up.
+        """
         desk = self._schedule.desks[handle.number]
         if desk.batches:
             handle.move_to(desk.batches[0].first)
         began = time.monotonic()
         values = handle.collect()
+        lots = self._schedule.done(handle.number, handle.done) if values else []
+        if answered is not None:
+            self._handle(answered)
+            self._lend()
         if not values:
             return
         ledger = self.ledger
@@ -256,7 +280,7 @@ class Dispatcher:
             ledger.failed += sum(type(value) is Failed for value in values)
         retry: deque[Any] = deque()
         at = 0
-        for lot in self._schedule.done(handle.number, handle.done):
+        for lot in lots:
             count = len(lot)
             part = values if count == len(values) else values[at : at + count]
             lot.deliver(part, retry, failed=handle.some_failed)
@@ -273,6 +297,9 @@ class Dispatcher:
     def _bury(self, worker: int) -> None:
         """A worker has ended."""
         handle = self.handles[worker]
+        for loan in self.loans.out:
+            if loan.handle is handle:
+                self._take_back(loan, by_force=True)
         self._receive(handle)
         self._settle()
         self._collect(handle)
@@ -282,9 +309,50 @@ class Dispatcher:
         self.handles.pop(worker).close()
         self._segments.lose(worker)
 
+    def _listen(self, fd: int, worker: int, *, is_pidfd: bool = False) -> None:
+        self._sources[fd] = (worker, is_pidfd)
+        self._poller.register(fd, _READ)
+
     def _forget_source(self, fd: int) -> None:
         if self._sources.pop(fd, None) is not None:
             self._poller.unregister(fd)
+
+    # Loans.
+
+    def _lend(self) -> None:
+        """Lends all workers that have nothing to do."""
+        if self._memory_per_worker is not None or self.requests or self._events:
+            return
+        lent = []
+        for worker, handle in self.handles.items():
+            if handle.has_sent and self._schedule.lend(worker):
+                handle.move_to(self._schedule.desks[worker].next)
+                self._forget_source(handle.channel.fileno())
+                lent.append(Loan(handle, self.ledger.alone))
+        self.loans.out += tuple(lent)
+        self.loans.missed = not lent
+
+    def _take_back_what_is_free(self) -> None:
+        """Has the workers that are not used, when there is anything to do besides listening."""
+        if self._queue.waiting or self._queue.closed or self.requests or self._events:
+            for loan in self.loans.out:
+                self._take_back(loan)
+
+    def _take_back(self, loan: Loan, *, by_force: bool = False) -> None:
+        """Has a worker that was lent, if nobody uses it."""
+        has_it, number, lot, is_known = loan.take_back(by_force=by_force)
+        if not has_it:
+            return
+        handle = loan.handle
+        self.loans.out = tuple(other for other in self.loans.out if other is not loan)
+        self._schedule.take_back(handle.number, number, lot)
+        self._listen(handle.channel.fileno(), handle.number)
+        for file in loan.returned:
+            self._segments.give_back(file)
+        if not is_known:
+            handle.kill()
+        if by_force:
+            handle.channel.refuse()  # whoever waits for it is woken
 
     # What the rules say.
 
@@ -298,9 +366,8 @@ class Dispatcher:
             self._events.append(events.Died(worker, 0, told=True))
             return
         self.handles[worker] = handle
-        for fd, is_pidfd in ((handle.channel.fileno(), False), (handle.pidfd, True)):
-            self._sources[fd] = (worker, is_pidfd)
-            self._poller.register(fd, _READ)
+        self._listen(handle.channel.fileno(), worker)
+        self._listen(handle.pidfd, worker, is_pidfd=True)
 
     def _send(self, action: actions.Send) -> None:
         handle, batch, began = self.handles[action.worker], action.batch, time.monotonic()

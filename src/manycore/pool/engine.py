@@ -115,6 +115,13 @@ class Engine:
         if self.bell.wanted:
             self.wake()
 
+    def call(self, future: Future) -> Any:
+        """Has a call done and waits for what it returns."""
+        self.check_open()
+        if not self._dispatcher.loans.do(future):
+            self.submit(future)
+        return future.result()
+
     def put(self, span: Any) -> None:
         """Queues a part of a map."""
         self.check_open()
@@ -187,7 +194,13 @@ class Engine:
 
     def count_busy(self) -> int:
         """Says how many workers have tasks."""
-        return sum(bool(desk.messages) for desk in list(self.schedule.desks.values()))
+        busy = sum(bool(desk.messages) for desk in list(self.schedule.desks.values()))
+        return busy + len(self.lent)
+
+    @property
+    def lent(self) -> set[int]:
+        """The workers that threads call directly at this moment."""
+        return {loan.handle.number for loan in self._dispatcher.loans.out if not loan.is_free}
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until all workers have ended."""

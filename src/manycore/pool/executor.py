@@ -6,12 +6,12 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import _base
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from manycore.base import template
 from manycore.base.cpus import cpu_count
 
 from . import blas
-from .engine import Engine
 from .explain import Explanation, print_explanation
 from .future import Future
 from .limits import NO_LIMITS, Limits, limits_of
@@ -19,6 +19,9 @@ from .results import Results
 from .seeds import SeededMap, number
 from .shown import ShownResults
 from .statistics import PoolStatistics, statistics_of
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 class Executor(_base.Executor):
@@ -241,6 +244,9 @@ def start_engine(
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
     count = cpu_count() if workers is None else workers
+    template.start_early("manycore.pool.worker", "manycore.pool.blas")
+    from .engine import Engine  # meanwhile: it takes as long as the template's start
+
     return Engine(
         count,
         initializer=blas.Prepared(threads or blas.share(count), initializer),

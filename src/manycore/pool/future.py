@@ -8,7 +8,10 @@ Rules:
 1. Whoever looks at a future from outside makes its Condition first, under a lock that is one for
    all, and then looks at its state. A batch of futures is finished under the same lock: those that
    nobody looks at by setting their state, the others after that, each under its own Condition.
-2. From PENDING a future goes to RUNNING or CANCELLED under the queue's lock, a batch at a time.
+2. Who waits for a result sleeps on a lock of its own. `with` over a plain lock is not interrupted
+   between taking it and noting that; over a Condition it may be, by Ctrl-C, and then whoever
+   finishes the future would wait for ever.
+3. From PENDING a future goes to RUNNING or CANCELLED under the queue's lock, a batch at a time.
    After that only the dispatcher's thread changes it.
 """
 
@@ -83,6 +86,7 @@ class Future(_base.Future[Any]):
     _done_callbacks = _Lazy("_done_callbacks", list)
 
     observed = False  #: somebody may be waiting
+    _sleepers: tuple[threading.Lock, ...] = ()
     limits: Limits = NO_LIMITS
     tried: int = 0
     owner: object = None  #: what must live until this is done
@@ -113,13 +117,46 @@ class Future(_base.Future[Any]):
             TimeoutError: When there is no result in time; the call goes on.
         """
         if self._state != FINISHED:
-            return super().result(timeout)
+            if not self._sleep(timeout):
+                raise TimeoutError
+            if self._state != FINISHED:
+                raise CancelledError
         if self._exception is None:
             return self._result
         try:
             raise self._exception
         finally:
             self = None  # type: ignore[assignment]  # noqa: PLW0642  # it would be a cycle
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As `result`, but gives what the call raised; None when it returned."""
+        if not self._sleep(timeout):
+            raise TimeoutError
+        if self._state != FINISHED:
+            raise CancelledError
+        return self._exception
+
+    def _sleep(self, timeout: float | None) -> bool:
+        """Waits until the call is over; False when it is not in time."""
+        if self._state in _OVER:
+            return True
+        sleeper = threading.Lock()
+        sleeper.acquire()
+        with _MAKING:
+            if self._state in _OVER:
+                return True
+            self.observed = True
+            self._sleepers = (*self._sleepers, sleeper)
+        if timeout is None:
+            return sleeper.acquire()
+        return sleeper.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+
+    def _wake(self) -> None:
+        """Wakes who waits. It is over."""
+        with _MAKING:
+            sleepers, self._sleepers = self._sleepers, ()
+        for sleeper in sleepers:
+            sleeper.release()
 
     def done(self) -> bool:
         """Whether the call is over."""
@@ -157,6 +194,7 @@ class Future(_base.Future[Any]):
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
+        self._wake()
 
     def end_cancelled(self) -> None:
         """For the dispatcher: the call is cancelled, whatever it was doing."""
@@ -226,6 +264,16 @@ def finish(futures: Sequence[Future], values: Sequence[Any]) -> None:
 
 
 def _tell(future: Future) -> None:
+    with _MAKING:
+        is_looked_at = "_condition" in future.__dict__
+        if not is_looked_at:
+            future._state = FINISHED  # noqa: SLF001
+    if is_looked_at:
+        _tell_all(future)
+    future._wake()  # noqa: SLF001
+
+
+def _tell_all(future: Future) -> None:
     with future._condition:  # noqa: SLF001
         future._state = FINISHED  # noqa: SLF001
         for waiter in future._waiters:  # noqa: SLF001

@@ -24,8 +24,8 @@ from .freight import Delivery, Parcel, Unloader
 from .functions import Functions
 from .future import Failed
 from .lost import TaskLost
+from .pace import WINDOW
 from .parcels import Sender
-from .rules import WINDOW
 from .slate import Slate
 from .worker import Opening
 
@@ -131,12 +131,20 @@ class WorkerHandle:
 
     def send(self, parcels: Iterable[Parcel]) -> None:
         """Sends messages, or keeps them until there is room. Their descriptors are closed here."""
-        released = self.unloader.released
-        if released:
-            numbers = [released.popleft() for _ in range(len(released))]
-            self._outgoing.append(Parcel(wire.RETURNED + wire.numbers(numbers)))
+        self._outgoing.extend(self.notices())
         self._outgoing.extend(parcels)
         self.flush()
+
+    def notices(self) -> list[Parcel]:
+        """Writes what the worker is to be told before anything else: which files are its again."""
+        released = self.unloader.released
+        numbers = [released.popleft() for _ in range(len(released))]
+        return [Parcel(wire.RETURNED + wire.numbers(numbers))] if numbers else []
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether all that is for it was sent."""
+        return not self._outgoing
 
     def flush(self) -> bool:
         """Sends what waits; False when there is still no room for all of it."""
@@ -164,7 +172,11 @@ class WorkerHandle:
         if done <= start:
             return []
         self.done = done
-        values = self._values(self.memory.take(start, done), start)
+        if done == start + 1:
+            cell = self.memory.take_one(start)
+            values = [cell if cell > -slate.LARGEST else self._value(start, cell)]
+        else:
+            values = self._values(self.memory.take(start, done), start)
         self.memory.cells[slate.COLLECTED] = done
         self.tasks += len(values)
         return values

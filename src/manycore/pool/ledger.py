@@ -43,6 +43,33 @@ class Seconds:
 
 
 @dataclass(slots=True)
+class Alone:
+    """What was done without the dispatcher: calls that somebody waited for, one at a time.
+
+    Attributes:
+        tasks: How many.
+        failed: How many of them failed.
+        working: Seconds inside functions.
+        pickling: Seconds besides.
+    """
+
+    tasks: int = 0
+    failed: int = 0
+    working: float = 0.0
+    pickling: float = 0.0
+
+    def did(self, seconds: float, took: float, *, failed: bool) -> None:
+        """Counts a call that took so long, so many seconds of them inside the function.
+
+        One thread at a time.
+        """
+        self.tasks += 1
+        self.failed += failed
+        self.working += seconds
+        self.pickling += took - seconds
+
+
+@dataclass(slots=True)
 class Account:
     """One worker's time."""
 
@@ -74,6 +101,7 @@ class Ledger:
         self.lost = 0
         self.retried = 0
         self.born = 0
+        self.alone = Alone()
         self._accounts: dict[int, Account] = {}
         self._gone = Seconds()
         self._busy = 0
@@ -204,6 +232,8 @@ class Ledger:
         """Gives the time of all workers until now; may be called from any thread."""
         total = Seconds()
         total.add(self._gone)
+        total.working += self.alone.working
+        total.pickling += self.alone.pickling
         for account in list(self._accounts.values()):
             total.add(account.seconds)
             if account.messages:
@@ -218,4 +248,5 @@ class Ledger:
 
     def elapsed(self, now: float) -> float:
         """Gives the seconds since the first task was sent, without rest."""
-        return 0.0 if self._began is None else self._active(now) - self._began
+        alone = self.alone.working + self.alone.pickling
+        return alone + (0.0 if self._began is None else self._active(now) - self._began)

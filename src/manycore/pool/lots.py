@@ -50,7 +50,7 @@ class Calls:
             if type(value) is Failed and future.limits.retries:
                 future.tried += 1
                 if future.limits.may_try_again(future.tried, value.error):
-                    future._state = PENDING  # noqa: SLF001  # rule 2 of the future: it is ours
+                    future._state = PENDING  # noqa: SLF001  # rule 3 of the future: it is ours
                     retry.append(future)
                     continue
             finish([future], [value])

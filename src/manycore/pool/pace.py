@@ -13,6 +13,7 @@ from typing import Any, Final
 TARGET: Final = 0.002  # seconds of work a batch
 LEAST: Final = 0.0003  # seconds: less work is not worth a message, which costs both sides a third
 MOST: Final = 8192  # tasks a batch, however short they are
+WINDOW: Final = 4 * MOST  # tasks that a worker may have; the shared memory has as many slots
 MOST_BYTES: Final = 4 << 20  # a batch, of arguments or of results
 _FRESH: Final = 0.5  # the weight of the newest measurement
 _REMEMBERED: Final = 1000  # functions

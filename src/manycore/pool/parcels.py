@@ -90,9 +90,7 @@ class Sender:
 
     def write(self, first: int, lot: Calls | Span) -> Written:
         """Writes the messages that bring a worker a batch, or as many of its tasks as fit."""
-        if len(self._has) > REMEMBERED:
-            self._has.clear()
-            self._add(wire.FORGET, pickle.dumps(None))
+        self._remember_less()
         if isinstance(lot, Span):
             count, size = self._write_span(first, lot)
         else:
@@ -129,6 +127,19 @@ class Sender:
             self._add(wire.FORGET, pickle.dumps((functions, files)))
         return self._take()
 
+    def introduce(self, known: Known) -> list[Parcel]:
+        """Writes what the worker must be told to know a function."""
+        if known.number in self._has:
+            return []
+        self._remember_less()
+        self._define(known)
+        return self._take()
+
+    def _remember_less(self) -> None:
+        if len(self._has) > REMEMBERED:
+            self._has.clear()
+            self._add(wire.FORGET, pickle.dumps(None))
+
     def _write_span(self, first: int, span: Span) -> tuple[int, int]:
         try:
             number = self._define_for_job(span.job)
@@ -138,7 +149,7 @@ class Sender:
         items = span.arguments()
         count, size = len(items), 0
         cargo = passing.Cargo()
-        if isinstance(items, range) or _are_light_atoms(items):
+        if isinstance(items, range) or are_light_atoms(items):
             data = pickle.dumps(items, pickle.HIGHEST_PROTOCOL)
         else:
             try:
@@ -166,7 +177,7 @@ class Sender:
         timeout = futures[0].limits.timeout
         if type(function) in PLAIN and _are_alike(futures, function):
             all_args = [future.args for future in futures]
-            if _are_light_atoms([*chain.from_iterable(all_args)]):
+            if are_light_atoms([*chain.from_iterable(all_args)]):
                 with suppress(Exception):  # below it is told to each of them
                     known = self._functions.known(function)
                     if known is not None:
@@ -290,7 +301,8 @@ def _are_alike(futures: list[Future], function: Any) -> bool:
     return all(f.function is function and not f.kwargs for f in futures)
 
 
-def _are_light_atoms(values: Any) -> bool:
+def are_light_atoms(values: Any) -> bool:
+    """Whether values are plain, and few bytes: no two of them can share anything."""
     kinds = {*map(type, values)}
     if not kinds <= _ATOMS:
         return False

@@ -34,9 +34,8 @@ from .events import (
     TimePassed,
     Unwanted,
 )
-from .pace import MOST, TARGET, Pace
+from .pace import MOST, TARGET, WINDOW, Pace
 
-WINDOW: Final = 4 * MOST  # tasks that a worker may have; the shared memory has as many slots
 OVERDUE: Final = 5 * TARGET  # seconds: after that, what waits behind a running task is taken back
 CONFIRM: Final = 0.002  # seconds: a store is seen by every CPU after nanoseconds
 BOOT_TRIES: Final = 3  # initializers in a row that fail
@@ -114,6 +113,34 @@ class Schedule:
         rest = desk.cut(count)
         if rest is not None:
             self.queue.give_back(rest)
+
+    def lend(self, worker: int) -> bool:
+        """Gives an idle worker into the hands of somebody else; False when it is not idle."""
+        desk = self.desks[worker]
+        if (
+            not self._has_room(desk)
+            or desk.messages
+            or desk.batches
+            or self._closing
+            or self._tasks_per_worker is not None
+        ):
+            return False
+        desk.lent = True
+        return True
+
+    def take_back(self, worker: int, number: int, lot: Any) -> None:
+        """Has a worker that was lent.
+
+        Args:
+            worker: Which.
+            number: The number of its next task.
+            lot: A call that was sent to it under that number; or None.
+        """
+        desk = self.desks[worker]
+        desk.lent = False
+        desk.next = number
+        if lot is not None:
+            desk.put(lot)
 
     def next_look(self) -> float | None:
         """Gives when `TimePassed` is due; None: not before something else happens."""
@@ -202,7 +229,7 @@ class Schedule:
             actions.append(Retire(worker))
 
     def _has_room(self, desk: Desk) -> bool:
-        if desk.stage is not Stage.SERVING or desk.confirming or desk.stuck:
+        if desk.stage is not Stage.SERVING or desk.confirming or desk.stuck or desk.lent:
             return False
         if not desk.messages:
             return True
@@ -266,7 +293,7 @@ class Schedule:
         actions.append(Kill(worker))
 
     def _has_work(self) -> bool:
-        return any(desk.batches for desk in self.desks.values())
+        return any(desk.batches or desk.lent for desk in self.desks.values())
 
     def _backlog(self) -> int:
-        return len(self.queue) + sum(len(desk.batches) for desk in self.desks.values())
+        return len(self.queue) + sum(len(desk.batches) + desk.lent for desk in self.desks.values())

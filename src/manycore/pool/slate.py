@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from manycore.base.segments import anonymous_file
 
-from .rules import WINDOW
+from .pace import WINDOW
 
 # Cells. All but RECALLED, HALTED and COLLECTED are the worker's.
 FIRST: Final = 0  #: the number of the first task of the batch that runs or was run last
@@ -131,6 +131,13 @@ class Slate:
             found.append(slots.tobytes())
             slots[:] = _EMPTY[: len(slots)]
         return b"".join(found)
+
+    def take_one(self, number: int) -> int:
+        """As `take`, of one task."""
+        place = number & MASK
+        cell = self.slots[place]
+        self.slots[place] = 0
+        return cell
 
     @staticmethod
     def _parts(start: int, stop: int) -> Sequence[slice]:

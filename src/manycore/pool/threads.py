@@ -110,6 +110,11 @@ class ThreadEngine:
         self.check_open()
         self._append(future)
 
+    def call(self, future: Future) -> Any:
+        """Has a call done and waits for what it returns."""
+        self.submit(future)
+        return future.result()
+
     def put(self, span: Span) -> None:
         """Queues a map, or its first part."""
         self.check_open()

@@ -95,6 +95,7 @@ class Worker:
         self._functions: dict[int, Any] = {}
         self._stash: deque[Delivery] = deque()
         self._alarm = Alarm()
+        self._unweighed = 0.0  # seconds of work since its memory was looked at
 
     def begin(self, payload: bytes, fds: list[int]) -> bool:
         """Becomes what the pool wants; False when that fails, and then it was told."""
@@ -328,14 +329,19 @@ class Worker:
 
     def _answer(self) -> None:
         """Says that it is through with a message, and what it does not look at any more."""
-        self._cells[slate.PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        count, seconds = self._measured
+        self._unweighed += seconds
+        if count != 1 or self._unweighed > _WEIGH_AFTER:
+            self._unweighed = 0.0
+            self._cells[slate.PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         released = self._unloader.released
         numbers = [released.popleft() for _ in range(len(released))]
-        answer = wire.ANSWER + wire.ANSWER_BODY.pack(*self._measured)
+        answer = wire.ANSWER + wire.ANSWER_BODY.pack(count, seconds)
         self._channel.send(answer + wire.numbers(numbers) if numbers else answer)
 
 
 _NO_KWARGS: Final[dict[str, Any]] = {}
+_WEIGH_AFTER: Final = 0.0001  # seconds of single calls: less work than that needs no new memory
 
 
 def _reseed() -> None:

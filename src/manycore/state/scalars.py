@@ -101,7 +101,7 @@ class Counter(Proxy):
     def add(self, amount: int = 1) -> int:
         """Adds to it, and gives what it is then."""
         if type(amount) is not int:
-            amount = as_index(amount, "counter")
+            amount = _whole(amount)
         key = self._meta
         writing = self._store.writing
         try:  # the short way
@@ -126,7 +126,7 @@ class Counter(Proxy):
 
     def set(self, value: int) -> None:
         """Sets it, and forgets what was counted."""
-        number = as_index(value, "counter")
+        number = _whole(value)
         with self._store.writing.lock, self._store.writing as txn, txn:
             self._meta_in(txn)
             txn.put(self._meta, b"%x" % number)
@@ -231,6 +231,16 @@ class ArrayProxy(Proxy):
             if len(numbers) != length:
                 raise ValueError(f"an array of {length} numbers cannot become {len(numbers)}")
             self.fill(self._store.writing, self._number, numbers)
+
+
+def _whole(amount: Any) -> int:
+    """Reads a number that a counter takes."""
+    try:
+        number: int = amount.__index__()
+    except AttributeError:
+        kind = type(amount).__name__
+        raise TypeError(f"a counter takes whole numbers, not {kind}") from None
+    return number
 
 
 def value_bytes(store: Any, value: Any) -> bytes:

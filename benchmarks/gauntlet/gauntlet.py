@@ -28,6 +28,9 @@ DEADLINE = 60.0  # seconds a cell, all its waits together
 AFTER_DEATH = 4.5  # seconds: who is alive that long after its parent is an orphan
 CTRL_C_PATIENCE = 6.0  # seconds
 
+#: what a library is installed as, where that is not its name
+DISTRIBUTIONS = {"deadpool": "deadpool-executor"}
+
 ROWS = {
     "killed": [
         "SIGKILLs itself: that task",
@@ -129,7 +132,7 @@ def version(library: str) -> str | None:
     if library in {"multiprocessing.Pool", "ProcessPoolExecutor"}:
         return platform.python_version()
     try:
-        return importlib.metadata.version(library)
+        return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
     except importlib.metadata.PackageNotFoundError:
         return None
 

@@ -101,6 +101,13 @@ class Billiard(Classic):
         return Pool(WORKERS, self.initializer)
 
 
+class Deadpool(Library):
+    def make(self) -> Any:
+        from deadpool import Deadpool as Pool
+
+        return Pool(max_workers=WORKERS, initializer=self.initializer)
+
+
 class Manycore(Library):
     def make(self) -> Any:
         from manycore import Pool
@@ -118,5 +125,6 @@ LIBRARIES: dict[str, type[Library]] = {
     "pebble": Pebble,
     "mpire": Mpire,
     "billiard": Billiard,
+    "deadpool": Deadpool,
     "manycore": Manycore,
 }

@@ -40,12 +40,12 @@ class Report:
     descriptors: tuple[int, int] = (0, 0)
     memory: tuple[int, int] = (0, 0)
 
-    def problems(self) -> list[str]:
+    def problems(self, longest_wait: float = LONGEST_WAIT) -> list[str]:
         """Says what is not as it should be."""
         found = []
         if self.wrong:
             found.append(f"{self.wrong} wrong results")
-        if self.longest > LONGEST_WAIT:
+        if self.longest > longest_wait:
             found.append(f"a wait of {self.longest:.2f} s")
         if self.lost > self.kills:
             found.append(f"{self.lost} tasks lost by {self.kills} kills")

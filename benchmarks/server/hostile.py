@@ -1,33 +1,56 @@
 """What good clients feel of hostile ones: the p99 of their answers, with and without them.
 
 Hostile: 2,000 that say nothing, one that sends a byte a second, and one that sends for ever and
-reads nothing. Good: 32 that play ping-pong, one message at a time. The two cases alternate.
+reads nothing. Good: 32 that play ping-pong, one message at a time; with a web application, one
+request at a time. The two cases alternate.
 
     python benchmarks/server/hostile.py [MODE ...]
 """
 
 from __future__ import annotations
 
+import itertools
 import resource
 import socket
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import servers
 
 SILENT, GOOD, ROUNDS, SECONDS = 2000, 32, 7, 1.5
+MANY_THREADS = ["--threads", "2100"]
 MODES = {
-    "threads": ("handle", ["--threads", "2000"]),
-    "greenlets": ("handle", ["--mode", "greenlets"]),
-    "asyncio": ("Patient", ["--mode", "asyncio"]),
+    "threads": ("echo.py:handle", MANY_THREADS),
+    "greenlets": ("echo.py:handle", ["--mode", "greenlets"]),
+    "asyncio": ("echo.py:Patient", ["--mode", "asyncio"]),
+    "asgi": ("whose.py:asgi", ["--asgi"]),
+    "wsgi": ("whose.py:wsgi", ["--wsgi", *MANY_THREADS]),
 }
+BODY = 8  # bytes of an answer behind its head
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def p99(address: tuple[str, int]) -> float:
+def play_ping(client: socket.socket) -> None:
+    """Sends a message and waits for it."""
+    client.sendall(b"x" * 64)
+    client.recv(64, socket.MSG_WAITALL)
+
+
+def play_get(client: socket.socket) -> None:
+    """Sends a request and waits for the end of its answer."""
+    client.sendall(REQUEST)
+    answer = b""
+    while len(answer.partition(b"\r\n\r\n")[2]) < BODY:
+        chunk = client.recv(4096)
+        assert chunk, answer
+        answer += chunk
+
+
+def p99(address: tuple[str, int], play: Callable[[socket.socket], None]) -> float:
     """Plays with every good client in turn; gives microseconds."""
     with ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(address)) for _ in range(GOOD)]
@@ -38,26 +61,29 @@ def p99(address: tuple[str, int]) -> float:
         while time.perf_counter() < end:
             for client in clients:
                 began = time.perf_counter()
-                client.sendall(b"x" * 64)
-                client.recv(64, socket.MSG_WAITALL)
+                play(client)
                 took.append(time.perf_counter() - began)
     return statistics.quantiles(took, n=100)[98] * 1e6
 
 
 @contextmanager
-def hostile(address: tuple[str, int]) -> Iterator[None]:
+def hostile(address: tuple[str, int], message: bytes) -> Iterator[None]:
     """Bothers the server while the block runs."""
     stop = threading.Event()
+    flooding = message * (65_536 // len(message))
 
     def trickle(conn: socket.socket) -> None:
-        while not stop.wait(1):
-            conn.sendall(b"x")
+        for byte in itertools.cycle(message):
+            if stop.wait(1):
+                return
+            with suppress(ConnectionError):  # WSGI is not that patient
+                conn.sendall(bytes([byte]))
 
     def flood(conn: socket.socket) -> None:
         conn.settimeout(0.2)  # once the buffers are full it waits, and tries again
         while not stop.is_set():
-            with suppress(TimeoutError):
-                conn.sendall(b"x" * 65_536)
+            with suppress(TimeoutError, ConnectionError):
+                conn.sendall(flooding)
 
     with ExitStack() as stack:
         conns = [stack.enter_context(socket.create_connection(address)) for _ in range(SILENT + 2)]
@@ -82,11 +108,12 @@ def main() -> None:
     for mode in sys.argv[1:] or MODES:
         handler, settings = MODES[mode]
         ratios = []
+        play, message = (play_get, REQUEST) if "whose" in handler else (play_ping, b"x")
         with servers.manycore(2, handler, *settings) as server:
             for _ in range(ROUNDS):
-                alone = p99(server.address)
-                with hostile(server.address):
-                    beside = p99(server.address)
+                alone = p99(server.address, play)
+                with hostile(server.address, message):
+                    beside = p99(server.address, play)
                 ratios.append(beside / alone)
                 print(f"  {mode}: alone p99 {alone:6.0f} us, beside {beside:6.0f} us", flush=True)
         ratio = statistics.median(ratios)

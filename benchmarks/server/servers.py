@@ -32,10 +32,11 @@ Start: TypeAlias = Callable[[int], AbstractContextManager[Running]]
 
 @contextmanager
 def manycore(workers: int, handler: str = "handle", *settings: str) -> Iterator[Running]:
-    """`manycore serve` with default settings, or these."""
+    """`manycore serve` with default settings, or these; a handler of echo.py, or a whole target."""
+    target = handler if ":" in handler else f"echo.py:{handler}"
     arguments = ["--bind", "127.0.0.1:0", "--workers", str(workers), *settings]
     process = subprocess.Popen(
-        [sys.executable, "-m", "manycore", "serve", f"echo.py:{handler}", *arguments],
+        [sys.executable, "-m", "manycore", "serve", target, *arguments],
         cwd=HERE,
         stderr=subprocess.PIPE,
         text=True,

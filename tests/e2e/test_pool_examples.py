@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,11 @@ def test_a_server_made_of_pools() -> None:
             with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
                 client.sendall(b"hello")
                 assert client.recv(10) == b"hello"
-    finally:
         server.send_signal(signal.SIGINT)
         _, said = server.communicate(timeout=10)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # whatever is left when it failed
+        server.communicate()
     assert said.count("Traceback") == 1
     assert said.rstrip().endswith("KeyboardInterrupt")

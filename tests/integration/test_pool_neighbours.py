@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import subprocess
@@ -23,6 +24,7 @@ from manycore.pool.threads import ThreadPool
 @pytest.fixture(autouse=True)
 def no_template() -> Iterator[None]:
     yield
+    gc.collect()  # an error that joblib raised holds the pool in its frames
     template.stop()
 
 

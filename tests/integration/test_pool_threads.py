@@ -57,3 +57,14 @@ def test_close_terminate_and_bad_input() -> None:
     assert all(r.cancelled() for r in rest)
     with pytest.raises(ValueError, match="0"):
         manycore.ThreadPool(0)
+
+
+def test_a_time_limit_is_refused() -> None:
+    """A thread cannot be ended: better an error than a limit that does nothing."""
+    with manycore.ThreadPool(1) as pool:
+        for call in (pool.map, pool.imap, pool.map_async):
+            with pytest.raises(ValueError, match="a time limit needs a pool of processes"):
+                call(abs, [1], timeout=1)
+        with pytest.raises(ValueError, match="a time limit needs a pool of processes"):
+            pool.apply(abs, (1,), timeout=1)
+        assert pool.apply_async(abs, (-1,)).get(timeout=10) == 1

@@ -141,6 +141,18 @@ def selects(conn: socket.socket) -> None:
     conn.sendall(b"goodbye" if ready == waited_for[1:] else b"?")
 
 
+def pairs(conn: socket.socket) -> None:
+    """Sends back what it gets, two bytes at a time."""
+    while (first := conn.recv(1)) and (second := conn.recv(1)):
+        conn.sendall(first + second)
+
+
+async def pairs_in_asyncio(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The same."""
+    while (first := await reader.read(1)) and (second := await reader.read(1)):
+        writer.write(first + second)
+
+
 def blocking(conn: socket.socket) -> None:
     """Sends back what it gets."""
     while data := conn.recv(1000):

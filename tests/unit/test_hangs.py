@@ -19,7 +19,7 @@ from manycore.server.stillness import is_for
 WORKER = 7
 
 
-def still(rules: HangRules, until: float, seen: Seen = Seen(5, 3, 1.0)) -> list[float]:  # noqa: B008
+def still(rules: HangRules, until: float, seen: Seen = Seen(5, 3, {1: 1.0})) -> list[float]:  # noqa: B008
     """Lets a worker stand still; gives when it was asked."""
     asked, now = [], 0.0
     while now <= until:
@@ -36,24 +36,36 @@ def test_who_stands_still_is_asked_twice_in_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answered", "stuck", "hangs"), [(True, True, True), (True, False, False), (False, False, True)]
+    ("where", "stuck", "hangs"),
+    [(None, True, True), (None, False, False), ("in sleep", False, True)],
 )
-def test_the_second_answer_counts(answered: bool, stuck: bool, hangs: bool) -> None:
+def test_the_second_answer_counts(where: str | None, stuck: bool, hangs: bool) -> None:
     """One that waits for its clients is well; one that says nothing twice is not."""
-    rules, seen = HangRules(60.0), Seen(5, 3, 1.0)
+    rules, seen = HangRules(60.0), Seen(5, 3, {1: 1.0})
     rules.look(WORKER, seen, 0.0)
     rules.look(WORKER, seen, 30.0)
-    facts = {"answered": answered, "stuck": stuck}
-    assert not rules.hangs(WORKER, seen=seen, now=31.0, **facts)
-    assert rules.hangs(WORKER, seen=seen, now=61.0, **facts) == hangs
+    assert not rules.hangs(WORKER, where=where, stuck=stuck, seen=seen, now=31.0)
+    assert rules.hangs(WORKER, where=where, stuck=stuck, seen=seen, now=61.0) == hangs
 
 
 def test_one_missing_answer_is_no_proof() -> None:
     """A machine that is very busy may keep a worker from answering in time."""
-    rules, seen = HangRules(60.0), Seen(5, 3, 1.0)
+    rules, seen = HangRules(60.0), Seen(5, 3, {1: 1.0})
     rules.look(WORKER, seen, 0.0)
-    assert not rules.hangs(WORKER, answered=True, stuck=False, seen=seen, now=30.0)
-    assert not rules.hangs(WORKER, answered=False, stuck=False, seen=seen, now=61.0)
+    for before in (None, "elsewhere"):
+        assert not rules.hangs(WORKER, where=before, stuck=False, seen=seen, now=30.0)
+        assert not rules.hangs(WORKER, where="here", stuck=False, seen=seen, now=61.0)
+
+
+def test_an_answer_takes_some_cpu() -> None:
+    """Which is no progress, however often a worker is asked."""
+    rules, cpu = HangRules(4.0), 0.0
+    for second in range(8):
+        if rules.look(WORKER, Seen(5, 3, {1: cpu}), float(second)):
+            cpu += 0.09
+        seen, now = Seen(5, 3, {1: cpu}), second + 0.5
+        hangs = rules.hangs(WORKER, where="here", stuck=False, seen=seen, now=now)
+        assert hangs == (second >= 4)
 
 
 @given(
@@ -71,10 +83,10 @@ def test_who_moves_is_never_asked(steps: list[tuple[str, float]]) -> None:
         now += seconds
         accepted += what == "accepts"
         finished += what == "finishes"
-        cpu += seconds / 10 + 0.03 if what == "computes" else 0.0
-        seen = Seen(accepted, finished, cpu)
+        cpu += seconds / 5 + 0.13 if what == "computes" else 0.0
+        seen = Seen(accepted, finished, {1: 0.0, 2: cpu})
         assert not rules.look(WORKER, seen, now)
-        assert not rules.hangs(WORKER, answered=False, stuck=True, seen=seen, now=now + 1)
+        assert not rules.hangs(WORKER, where="here", stuck=True, seen=seen, now=now + 1)
         rules.look(WORKER, seen, now)
 
 
@@ -82,7 +94,7 @@ def test_one_that_moved_while_it_was_asked_is_well() -> None:
     """The answer is of the past then."""
     rules = HangRules(60.0)
     still(rules, 61.0)
-    assert not rules.hangs(WORKER, answered=True, stuck=True, seen=Seen(6, 3, 1.0), now=62.0)
+    assert not rules.hangs(WORKER, where=None, stuck=True, seen=Seen(6, 3, {1: 1.0}), now=62.0)
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,13 @@ class Traffic(NamedTuple):
     Attributes:
         silence: Seconds since a byte came or was sent; since it began, if none was.
         started: Whether any byte has come from either side.
+        answered: Whether we have sent something since the last byte came, as far as the kernel's
+            clock can tell (it ticks every few milliseconds).
     """
 
     silence: float
     started: bool
+    answered: bool = True
 
 
 def traffic(conn: socket.socket) -> Traffic | None:
@@ -44,7 +47,11 @@ def traffic(conn: socket.socket) -> Traffic | None:
         return None
     sent, received = _TIMES.unpack_from(info, _TIMES_AT)
     acked, bytes_received = _COUNTS.unpack_from(info, _COUNTS_AT)
-    return Traffic(min(sent, received) / 1000, started=bytes_received > 0 or acked > 0)
+    return Traffic(
+        min(sent, received) / 1000,
+        started=bytes_received > 0 or acked > 0,
+        answered=bytes_received == 0 or sent <= received,
+    )
 
 
 def unread(conn: socket.socket) -> int:

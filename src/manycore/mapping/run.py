@@ -102,7 +102,9 @@ class Feeder:
         self._source = source
         self._pool = pool
         self._journal = journal
-        self._room = threading.Semaphore(room)
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()  # of what may come under way
+        for _ in range(room):
+            self._room.put(None)
         self._count = 0
         self._stopping = False
         self._stop, self._stopper = os.pipe()
@@ -115,7 +117,7 @@ class Feeder:
     def __exit__(self, *_: object) -> None:
         """Ends the thread, whatever it waits for."""
         self._stopping = True
-        self._room.release()
+        self._room.put(None)
         os.write(self._stopper, b"x")
         self._thread.join()
         os.close(self._stop)
@@ -123,7 +125,7 @@ class Feeder:
 
     def make_room(self) -> None:
         """Says that an item is not under way any more."""
-        self._room.release()
+        self._room.put(None)
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -135,7 +137,7 @@ class Feeder:
 
     def _read(self) -> None:
         for number, line in enumerate(self._source.read(self._stop)):
-            self._room.acquire()
+            self._room.get()
             if self._stopping:
                 return
             self._count = number + 1

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import pickle
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from manycore.base.conditions import Event
 from manycore.base.failures import Failure
 from manycore.base.segments import Segments
 from manycore.errors import TaskTimeout
@@ -68,7 +68,7 @@ class Dispatcher:
         self.handles: dict[int, WorkerHandle] = {}
         self.requests: deque[Callable[[], None]] = deque()
         self.broken: BaseException | None = None
-        self.over = threading.Event()
+        self.over = Event()
         self._queue = queue
         self._bell = bell
         self._schedule = schedule

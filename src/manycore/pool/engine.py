@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from multiprocessing import util
 from typing import Any, Final
 
+from manycore.base.conditions import Event
 from manycore.base.cpus import cpu_count
 
 from .bell import Bell
@@ -102,7 +103,7 @@ class Engine:
         return self._dispatcher.broken
 
     @property
-    def over(self) -> threading.Event:
+    def over(self) -> Event:
         """Set when all workers have ended."""
         return self._dispatcher.over
 
@@ -165,16 +166,13 @@ class Engine:
 
     def close(self) -> None:
         """Ends the workers when all is done that is queued now."""
-        if not self.closed:
-            self.queue.closed = True
-            self.ask(self._dispatcher.close)
+        self.queue.closed = True
+        self.ask(self._dispatcher.close)  # again, if need be: Ctrl-C may have come in between
 
     def terminate(self) -> None:
         """Ends the workers now; what is not done is cancelled."""
-        self.queue.closed = True
-        if not self._stopping:
-            self._stopping = True
-            self.ask(self._dispatcher.stop)
+        self.queue.closed = self._stopping = True
+        self.ask(self._dispatcher.stop)  # again, if need be, as in `close`
 
     def cancel_running(self, future: Future) -> None:
         """Ends the worker that runs a call; one that was not begun is just cancelled."""

@@ -24,6 +24,8 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+from manycore.base.conditions import Condition, Event
+
 from .limits import NO_LIMITS, Limits
 
 __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Future", "finish"]
@@ -50,6 +52,16 @@ class _Lazy:
             return value
 
 
+class _Waiters(list[Any]):
+    """Who waits for several futures, in `concurrent.futures.wait` or `as_completed`."""
+
+    def append(self, waiter: Any) -> None:
+        """Adds one, before it begins to wait."""
+        if not isinstance(waiter.event, Event):  # Ctrl-C would leave its lock held, and us waiting
+            waiter.event = Event()
+        super().append(waiter)
+
+
 _OVER: Final = frozenset({FINISHED, CANCELLED_AND_NOTIFIED})
 
 
@@ -69,8 +81,8 @@ class Future(_base.Future[Any]):
     _state: str = PENDING
     _result: Any = None
     _exception: BaseException | None = None
-    _condition = _Lazy("_condition", threading.Condition)
-    _waiters = _Lazy("_waiters", list)
+    _condition = _Lazy("_condition", Condition)
+    _waiters = _Lazy("_waiters", _Waiters)
     _done_callbacks = _Lazy("_done_callbacks", list)
 
     observed = False  #: somebody may be waiting

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Final, Self
+
+from manycore.base.conditions import Condition
 
 from .future import Failed
 from .jobs import Engine, may_try_again
@@ -59,7 +60,7 @@ class Results(Iterator[Any]):
         self._items = iter(iterable)
         self._ordered = ordered
         self._owner = owner
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = Condition()
         self._ready: deque[Any] = deque()  # values to give, in order
         self._early: dict[int, Any] = {}  # values that came before their turn
         self._tries: dict[int, int] = {}
@@ -183,11 +184,17 @@ class Results(Iterator[Any]):
         items: list[Any] = []
         try:
             items.extend(itertools.islice(self._items, room))
-        except BaseException as error:  # the input's own: raised in its place
+        except Exception as error:  # the input's own: raised in its place
             self._problem = error
             self._exhausted = True
+        except BaseException:  # Ctrl-C: raised now
+            self._queue(items)
+            raise
         if len(items) < room:
             self._exhausted = True
+        self._queue(items)
+
+    def _queue(self, items: list[Any]) -> None:
         if items:
             start, self._read = self._read, self._read + len(items)
             self._engine.add(Span(self, items, start, 0, len(items)))

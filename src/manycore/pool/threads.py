@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
+from manycore.base.conditions import Condition, join
 from manycore.base.cpus import cpu_count
 
 from .classic import Pool
 from .future import Failed, Future
 from .ledger import Ledger
-from .limits import limits_of
+from .limits import Limits, limits_of
 from .lots import Calls, Span, TaskQueue
 from .pace import Pace
 
@@ -59,6 +60,14 @@ class ThreadPool(Pool):
         self._forgotten = weakref.finalize(self, engine.terminate)
         self._forgotten.atexit = False
 
+    def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
+        if timeout is not None:
+            raise ValueError(
+                "a thread cannot be ended: a time limit needs a pool of processes; "
+                "`get(timeout)` limits the wait"
+            )
+        return super()._limits_for(timeout, retries)
+
     def _check_seeds(self) -> None:
         raise ValueError("threads share their random numbers: a seed needs a pool of processes")
 
@@ -84,7 +93,7 @@ class ThreadEngine:
         self.ledger = Ledger()
         self._busy = 0
         self._pace = Pace()
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Condition()
         self._initializer = initializer
         self._initargs = initargs
         self._threads = [
@@ -162,7 +171,7 @@ class ThreadEngine:
         """Waits until all threads have ended."""
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(timeout)
+                join(thread, timeout)
         return not any(thread.is_alive() for thread in self._threads)
 
     def count_busy(self) -> int:

@@ -28,6 +28,7 @@ from manycore.base.sockets import Listener
 from manycore.base.stackfile import ASK
 
 from .draining import draining_event
+from .idle import IdleConnections
 from .modes.mode import Mode
 from .protection.guard import Guard
 from .protection.shortage import SHORTAGES, Shortage
@@ -103,6 +104,7 @@ class Acceptor:
         self._show_stacks = show_stacks
         self._phase = _Phase.SERVING
         self._deadline: float | None = None  # of draining, or of ending
+        self._idle: IdleConnections | None = None  # once it drains
         self._resume: float | None = None  # when a pause is over
         self._watching = False
         self._epoll = select.epoll()
@@ -149,7 +151,8 @@ class Acceptor:
 
     def _patience(self) -> float | None:
         own = (self._deadline, self._resume)
-        times = (*own, self._siblings.deadline(), self._guard.deadline())
+        idle = None if self._idle is None else self._idle.deadline()
+        times = (*own, idle, self._siblings.deadline(), self._guard.deadline())
         first = min((time for time in times if time is not None), default=None)
         return None if first is None else max(0.0, first - time.monotonic())
 
@@ -212,7 +215,7 @@ class Acceptor:
             self._mode.release(place)
             conn.close()
         else:
-            self._mode.serve(place, self._guard.welcome(visit))
+            self._guard.serve(place, visit)
 
     def _take_from(self, worker: int) -> None:
         """Takes what was handed on and is in a worker's inbox, as far as there is room."""
@@ -230,7 +233,7 @@ class Acceptor:
             if visit is None:
                 self._mode.release(place)
                 return
-            self._mode.serve(place, self._guard.welcome(visit))
+            self._guard.serve(place, visit)
 
     def _pause(self, reason: str) -> None:
         self._resume = self._shortage.begin(reason, time.monotonic())
@@ -266,6 +269,7 @@ class Acceptor:
         self._row[Column.STATE] = State.DRAINING
         self._deadline = time.monotonic() + self._graceful_timeout
         draining_event().set()
+        self._idle = IdleConnections(self._mode.visits, self._graceful_timeout, time.monotonic())
         self._mode.drain()
         log.debug("draining: %d connections are open", self._mode.open)
 
@@ -288,6 +292,7 @@ class Acceptor:
     def _end(self) -> None:
         self._watch(wanted=False)
         self._phase = _Phase.ENDING
+        self._idle = None
         self._row[Column.STATE] = State.DRAINING
         for listener in self._listeners.values():
             listener.sock.close()
@@ -304,6 +309,8 @@ class Acceptor:
         if self._resume is not None and now >= self._resume:
             self._resume = None
         self._guard.keep_time(now)
+        if self._idle is not None:
+            self._idle.keep_time(now)
         handed = self._siblings.deadline()
         if handed is not None and now >= handed:
             for worker in self._siblings.overdue():

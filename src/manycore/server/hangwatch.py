@@ -18,7 +18,7 @@ from manycore.supervise.events import Hung
 from manycore.supervise.supervisor import Supervisor
 
 from .hangs import HangRules, Seen
-from .statistics import Column, State, cpu_seconds
+from .statistics import Column, State, thread_seconds
 
 log = logging.getLogger("manycore.server")
 
@@ -101,8 +101,10 @@ class HangWatch:
         if index is None or seen is None:
             return
         row, now = self._board.row(index), time.monotonic()
-        facts = {"answered": not found.note, "stuck": bool(row[Column.STUCK])}
-        if not self._rules.hangs(name, seen=seen, now=now, **facts):
+        where = (found.note, tuple(found.stacks)) if found.note else None
+        if not self._rules.hangs(
+            name, where=where, stuck=bool(row[Column.STUCK]), seen=seen, now=now
+        ):
             return
         self._rules.forget(name)
         age = (time.monotonic_ns() - row[Column.CAME]) / 1e9
@@ -121,7 +123,7 @@ class HangWatch:
 
 
 def _seen(row: memoryview) -> Seen | None:
-    cpu = cpu_seconds(row[Column.PID])
-    if cpu is None:
+    cpu = thread_seconds(row[Column.PID])
+    if not cpu:
         return None
     return Seen(row[Column.ACCEPTED], row[Column.FINISHED], cpu)

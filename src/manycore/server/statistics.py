@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -216,11 +217,14 @@ def settle(board: Board, index: int) -> int:
     return lost
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """Gives the CPU time that a process has used, all its threads together; None: it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, man 5 proc_pid_stat
+def thread_seconds(pid: int) -> dict[int, float]:
+    """Gives the CPU time that each thread of a process has used; nothing of one that is gone."""
+    found = {}
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for name in os.listdir(f"/proc/{pid}/task"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                with open(f"/proc/{pid}/task/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+                # utime and stime, man 5 proc_pid_stat
+                found[int(name)] = (int(fields[11]) + int(fields[12])) / _TICKS
+    return found

@@ -13,6 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from manycore.base.memory import resident_bytes
 from manycore.base.traffic import traffic, unread
@@ -90,8 +91,14 @@ class Guard:
         most = self.gate.most
         return self._mode.limit if most is None else min(most, self._mode.limit)
 
-    def welcome(self, visit: Visit) -> Visit:
-        """Takes note of a connection that is about to be served."""
+    def serve(self, place: Any, visit: Visit) -> None:
+        """Takes note of a connection, and gives it to the mode."""
+        self._welcome(visit)
+        self._mode.serve(place, visit)
+        if self._sums[Column.STATE]:  # looked at after the count that they look at
+            self._ring()
+
+    def _welcome(self, visit: Visit) -> None:
         visit.host = self
         if self._counts is not None and not self._proxied:
             self._counts.enter(visit.address)
@@ -101,10 +108,7 @@ class Guard:
             self._wheel.add(visit, visit.began + self._first_look)
         self._served += 1
         self._row[Column.CAME] = int(visit.began * 1e9)
-        if self._sums[Column.STATE]:
-            self._ring()
         self._look_at_age(visit.began)
-        return visit
 
     def named(self, visit: Visit) -> bool:
         """Counts a connection for the client that a proxy named, if that one may have one more."""

@@ -61,7 +61,7 @@ def test_an_interruption_leaves_a_pool_as_it_was(kind: Any, interrupted: Any) ->
     with kind(2) as pool:
         for _ in range(ROUNDS):
             with interrupted() as soon:
+                soon()
                 while True:
-                    soon()
                     use(pool)
         use(pool)

@@ -106,7 +106,11 @@ def test_a_living_server_s_pid_file_is_refused(tmp_path: Path) -> None:
         assert path.read_text() == f"{os.getpid()}\n"
 
 
-@pytest.mark.parametrize("left", ["", "1\n", "99999999999\n", f"{os.getppid()}\n"])
+@pytest.mark.parametrize(
+    "left",
+    ["", "1\n", "99999999999\n", f"{os.getppid()}\n"],
+    ids=["empty", "first", "too big", "parent"],  # our parent may be the first process
+)
 def test_a_stale_pid_file_is_replaced(tmp_path: Path, left: str) -> None:
     """Whoever has the number by now."""
     path = tmp_path / "pid"

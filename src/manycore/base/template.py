@@ -66,7 +66,18 @@ class TemplateHandle:
         weakref.finalize(self, ours.close).atexit = False
         self.pid = self._interpreter.pid
         if modules:
+            self._preload_first(modules)
+
+    def _preload_first(self, modules: tuple[str, ...]) -> None:
+        try:
             self.preload(modules)
+        except (EOFError, BrokenPipeError):
+            problem = f"the template process {self.how_it_ended()}"
+            self.stop()
+            raise BootError(problem) from None
+        except BaseException:
+            self.stop()
+            raise
 
     def request(self, what: object, fds: Sequence[int]) -> None:
         """Sends a request, with descriptors.

@@ -21,10 +21,12 @@ def deadlock(conn: socket.socket) -> None:
 
 
 def holds_the_lock(conn: socket.socket) -> None:
-    """Waits in C code with the interpreter's lock held."""
+    """Waits in C code with the interpreter's lock held, and no signal ends that."""
     conn.sendall(b"%08d" % os.getpid())
     if conn.recv(1):
-        ctypes.PyDLL(None).sleep(1000)
+        mutex = ctypes.create_string_buffer(64)  # zeros: one that nobody has
+        while True:
+            ctypes.PyDLL(None).pthread_mutex_lock(mutex)
 
 
 def computes(conn: socket.socket) -> None:

@@ -70,25 +70,32 @@ class HangWatch:
             self._look()
 
     def _look(self) -> None:
-        now, busy = time.monotonic(), False
+        now = time.monotonic()
         for name, index in list(self._rows.items()):
             row = self._board.row(index)
             if row[Column.STATE] == State.BOOTING or row[Column.ACCEPTED] == row[Column.FINISHED]:
                 self._rules.forget(name)
                 continue
-            busy = True
             seen = _seen(row)
             if seen is not None and self._rules.look(name, seen, now):
                 self._ask(name)
-        self._looking = busy or self._nobody_looks()
+        self._looking = self._somebody_is_busy() or self._nobody_looks()
         if self._looking:
             self._supervisor.call_later(self._rules.look_every, self._look)
 
     def _nobody_looks(self) -> bool:
         """Asks to be woken; True when somebody has come just before that."""
         self._board.row(0)[Column.STATE] = 1
+        return self._somebody_is_busy()
+
+    def _somebody_is_busy(self) -> bool:
+        """Whether a worker has a connection, or took one just now and has not counted it yet."""
+        recently = time.monotonic_ns() - self._rules.look_every * 1e9
         rows = map(self._board.row, self._rows.values())
-        return any(row[Column.ACCEPTED] != row[Column.FINISHED] for row in rows)
+        return any(
+            row[Column.ACCEPTED] != row[Column.FINISHED] or row[Column.CAME] > recently
+            for row in rows
+        )
 
     def _ask(self, name: int) -> None:
         pid = self._board.row(self._rows[name])[Column.PID]

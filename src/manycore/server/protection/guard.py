@@ -94,9 +94,9 @@ class Guard:
     def serve(self, place: Any, visit: Visit) -> None:
         """Takes note of a connection, and gives it to the mode."""
         self._welcome(visit)
-        self._mode.serve(place, visit)
-        if self._sums[Column.STATE]:  # looked at after the count that they look at
+        if self._sums[Column.STATE]:  # before a handler can keep us from it, and after CAME
             self._ring()
+        self._mode.serve(place, visit)
 
     def _welcome(self, visit: Visit) -> None:
         visit.host = self

@@ -503,12 +503,11 @@ def test_int_cuts_a_graceful_stop_short(log: Path) -> None:
         assert served.wait(3) == 0
 
 
-@pytest.mark.parametrize("name", ["USR1", "USR2"])
-def test_signals_without_a_meaning_are_ignored_with_a_line(log: Path, name: str) -> None:
-    """They must not kill a server whose operator expects another one's meaning."""
+def test_a_signal_without_a_meaning_is_ignored_with_a_line(log: Path) -> None:
+    """USR1 without a log file must not kill a server whose operator expects it to mean something."""
     with serve("echo.py:handle", "-w", "1", log=log) as served:
-        served.send(signal.Signals[f"SIG{name}"])
-        served.await_log(f"ignored SIG{name}")
+        served.send(signal.SIGUSR1)
+        served.await_log("ignored SIGUSR1")
         with served.connect() as client:
             assert exchange(client, b"on") == b"on"
 

@@ -504,7 +504,7 @@ def test_int_cuts_a_graceful_stop_short(log: Path) -> None:
 
 
 def test_a_signal_without_a_meaning_is_ignored_with_a_line(log: Path) -> None:
-    """USR1 without a log file must not kill a server whose operator expects it to mean something."""
+    """Without a log file USR1 must not kill a server whose operator expects it to do something."""
     with serve("echo.py:handle", "-w", "1", log=log) as served:
         served.send(signal.SIGUSR1)
         served.await_log("ignored SIGUSR1")

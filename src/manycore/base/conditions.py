@@ -63,7 +63,7 @@ class Condition(threading.Condition):
         notified = False
         state = self._release_save()
         try:
-            notified = _acquire(waiter, timeout)
+            notified = acquire(waiter, timeout)
         finally:
             self._acquire_restore(state)
             if not notified:
@@ -105,10 +105,18 @@ def join(thread: threading.Thread, timeout: float | None = None) -> bool:
     return True
 
 
-def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
-    """Takes a lock; False after `timeout` seconds."""
+def acquire(lock: threading.Lock, timeout: float | None = None) -> bool:
+    """Takes a lock; False after `timeout` seconds.
+
+    Example:
+        >>> lock = threading.Lock()
+        >>> acquire(lock), acquire(lock, timeout=0)
+        (True, False)
+    """
     if threading.current_thread() is not threading.main_thread():
-        return lock.acquire() if timeout is None else lock.acquire(timeout=max(0.0, timeout))
+        if timeout is None:
+            return lock.acquire()
+        return lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         left = LOOK_UP if deadline is None else max(0.0, deadline - time.monotonic())

@@ -24,7 +24,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, 
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from manycore.base.conditions import Condition, Event
+from manycore.base.conditions import Condition, Event, acquire
 
 from .limits import NO_LIMITS, Limits
 
@@ -147,9 +147,7 @@ class Future(_base.Future[Any]):
                 return True
             self.observed = True
             self._sleepers = (*self._sleepers, sleeper)
-        if timeout is None:
-            return sleeper.acquire()
-        return sleeper.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+        return acquire(sleeper, timeout)
 
     def _wake(self) -> None:
         """Wakes who waits. It is over."""

@@ -134,3 +134,9 @@ def serve(
     finally:
         process.kill()
         process.wait()
+
+
+def write_version(code: Path, version: int) -> None:
+    """Puts a target into a folder, which answers with its version."""
+    text = f"VERSION = b'{version}'\n"
+    (code / "versioned.py").write_text(text + (TARGETS / "versioned.py.txt").read_text())

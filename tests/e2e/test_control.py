@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from command import TARGETS, Served, run, serve
+from command import Served, run, serve, write_version
 from eventually import eventually
 
 
@@ -30,11 +30,6 @@ def code(tmp_path: Path) -> Path:
     (tmp_path / "code").mkdir()
     write_version(tmp_path / "code", 1)
     return tmp_path / "code"
-
-
-def write_version(code: Path, version: int) -> None:
-    text = f"VERSION = b'{version}'\n"
-    (code / "versioned.py").write_text(text + (TARGETS / "versioned.py.txt").read_text())
 
 
 def ask(*arguments: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import manycore
-from command import TARGETS, children, is_alive, serve
+from command import children, is_alive, serve, write_version
 from eventually import eventually
 
 
@@ -18,11 +18,6 @@ def code(tmp_path: Path) -> Path:
     (tmp_path / "code").mkdir()
     write_version(tmp_path / "code", 1)
     return tmp_path / "code"
-
-
-def write_version(code: Path, version: int) -> None:
-    text = f"VERSION = b'{version}'\n"
-    (code / "versioned.py").write_text(text + (TARGETS / "versioned.py.txt").read_text())
 
 
 def title(pid: int) -> str:

@@ -30,8 +30,12 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-tests: $(VENV)/.dev
-	$(BIN)/python -m pytest
+# one process a CPU, and no more than two: most tests wait. TESTS= -n 0 is for looking at one by one
+tests: $(VENV)/.dev bytecode
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+bytecode: $(VENV)/.dev
+	@$(BIN)/python -m compileall -q src  # or every process that a test starts compiles it anew
 
 format: $(VENV)/.dev  ## put the code into the house's format
 	$(BIN)/ruff check --fix .

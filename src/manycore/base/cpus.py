@@ -25,13 +25,12 @@ The formats, from the Linux kernel's documentation:
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from manycore.errors import SettingsError
 
 Version = Literal[1, 2]
+Directory: TypeAlias = str | os.PathLike[str]
 
 QUOTA_FILES: dict[Version, tuple[str, ...]] = {
     1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
@@ -39,8 +38,7 @@ QUOTA_FILES: dict[Version, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CgroupMount:
+class CgroupMount(NamedTuple):
     """A mounted cgroup hierarchy that can hold CPU quotas."""
 
     version: Version
@@ -48,7 +46,7 @@ class CgroupMount:
     point: str
 
 
-def cpu_count(*, root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> int:
+def cpu_count(*, root: Directory = "/", environ: Mapping[str, str] | None = None) -> int:
     """Return how many CPUs this process may use, at least 1.
 
     This is the smallest of the scheduler affinity and the CPU quotas (rounded up) of our cgroup
@@ -158,22 +156,24 @@ def _schedulable() -> int:
     return os.cpu_count() or 1
 
 
-def _quotas(root: Path) -> list[int]:
-    paths = parse_cgroup(_read(root, "proc/self/cgroup"))
+def _quotas(root: Directory) -> list[int]:
+    paths = parse_cgroup(read_below(root, "proc/self/cgroup"))
     quotas: list[int] = []
-    for mount in parse_mountinfo(_read(root, "proc/self/mountinfo")):
+    for mount in parse_mountinfo(read_below(root, "proc/self/mountinfo")):
         path = paths.get(mount.version)
         for directory in lineage(mount, path) if path else ():
             files = (f"{directory}/{name}" for name in QUOTA_FILES[mount.version])
-            quota = parse_quota(" ".join(_read(root, file) for file in files))
+            quota = parse_quota(" ".join(read_below(root, file) for file in files))
             if quota:
                 quotas.append(quota)
     return quotas
 
 
-def _read(root: Path, path: str) -> str:
+def read_below(root: Directory, path: str) -> str:
+    """Return the text of a file below a directory that stands for `/`; nothing if it has none."""
     try:
-        data = (root / path.lstrip("/")).read_bytes()  # no newline translation: names may hold \r
+        with open(os.path.join(root, path.lstrip("/")), "rb", buffering=0) as file:
+            data = file.read()  # no newline translation: names may hold \r
     except (OSError, ValueError):  # ValueError: a NUL in the path, from a nonsense mountinfo
         return ""
     return data.decode("utf-8", "surrogateescape")

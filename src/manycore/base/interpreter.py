@@ -15,13 +15,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from .channel import Channel, Message
 from .child import UNSEEN
 
-_SOURCE = str(Path(__file__).parents[2])  # where the package is found
+_SOURCE = os.path.abspath(f"{__file__}/../../..")  # where the package is found
 LAST_WORDS: Final = 1.0  # seconds: what it forked before it ended needs microseconds to report
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 

@@ -7,23 +7,23 @@ grew between a process's start and its death by SIGKILL is the verdict; nothing 
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import cache
-from pathlib import Path
 from typing import Final
 
-from .cpus import CgroupMount, lineage
+from .cpus import CgroupMount, Directory, lineage, read_below
 
 _FILES: Final = ((2, "memory.events"), (1, "memory.oom_control"))
 
 
-def kills(root: Path = Path("/")) -> int | None:
+def kills(root: Directory = "/") -> int | None:
     """Counts the processes that the killer has ended in our cgroup; None when nobody counts.
 
     Args:
         root: The directory that holds `proc` and the mount points; another than `/` only in tests.
     """
-    file = _counter(root)
+    file = _counter(os.fspath(root))
     if file is None:
         return None
     try:
@@ -33,7 +33,7 @@ def kills(root: Path = Path("/")) -> int | None:
         return None
 
 
-def verdict(exitcode: int, kills_before: int | None, root: Path = Path("/")) -> str:
+def verdict(exitcode: int, kills_before: int | None, root: Directory = "/") -> str:
     """Says whether the killer is to blame for a death, as far as that is known.
 
     Args:
@@ -70,23 +70,23 @@ def parse_kills(text: bytes) -> int | None:
 
 
 @cache
-def _counter(root: Path) -> Path | None:
+def _counter(root: str) -> str | None:
     """Finds the file once: a process that is moved to another cgroup meanwhile is a rare thing."""
     paths = _cgroups(root)
     for version, name in _FILES:
         path = paths.get(version)
         for mount in _mounts(root, version) if path else ():
             for directory in reversed(lineage(mount, path or "/")):  # ours first
-                file = root / f"{directory}/{name}".lstrip("/")
-                if file.is_file():
+                file = os.path.join(root, f"{directory}/{name}".lstrip("/"))
+                if os.path.isfile(file):
                     return file
     return None
 
 
-def _cgroups(root: Path) -> dict[int, str]:
+def _cgroups(root: Directory) -> dict[int, str]:
     """Gives our cgroup in each hierarchy that can count."""
     paths: dict[int, str] = {}
-    for line in _read(root / "proc/self/cgroup").split("\n"):
+    for line in read_below(root, "proc/self/cgroup").split("\n"):
         match line.split(":", 2):
             case ["0", "", path]:
                 paths[2] = path
@@ -95,9 +95,9 @@ def _cgroups(root: Path) -> dict[int, str]:
     return paths
 
 
-def _mounts(root: Path, version: int) -> list[CgroupMount]:
+def _mounts(root: Directory, version: int) -> list[CgroupMount]:
     found = []
-    for line in _read(root / "proc/self/mountinfo").split("\n"):
+    for line in read_below(root, "proc/self/mountinfo").split("\n"):
         before, _, after = line.partition(" - ")
         match before.split(" "), after.split(" "):
             case [_, _, _, top, point, *_], ["cgroup2", *_] if version == 2:  # noqa: PLR2004
@@ -106,10 +106,3 @@ def _mounts(root: Path, version: int) -> list[CgroupMount]:
                 if "memory" in options.split(","):
                     found.append(CgroupMount(1, top, point))
     return found
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(errors="surrogateescape")
-    except OSError:
-        return ""

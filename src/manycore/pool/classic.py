@@ -5,17 +5,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .executor import start_engine
-from .explain import Explanation, print_explanation
 from .future import Future
 from .jobs import MapFuture, start_map
 from .limits import Limits, limits_of
 from .results import Results, wait_for_all
 from .seeds import Numbered, Seeded, SeededMap, number
 from .shown import ShownResults, show, wait_shown
-from .statistics import PoolStatistics, statistics_of
+
+if TYPE_CHECKING:  # what a first pool does without is imported when it is asked for
+    from .explain import Explanation
+    from .statistics import PoolStatistics
 
 
 class _Way(NamedTuple):
@@ -297,6 +299,8 @@ class Pool:
             ...     pool.statistics().done
             1000
         """
+        from .statistics import statistics_of
+
         return statistics_of(self._engine)
 
     def explain(self) -> Explanation:
@@ -309,6 +313,8 @@ class Pool:
             2 workers, ... s: 1,000 tasks done, 0 of them failed
             ...
         """
+        from .explain import print_explanation
+
         return print_explanation(self._engine)
 
     def close(self) -> None:

@@ -12,16 +12,16 @@ from manycore.base import template
 from manycore.base.cpus import cpu_count
 
 from . import blas
-from .explain import Explanation, print_explanation
 from .future import Future
 from .limits import NO_LIMITS, Limits, limits_of
 from .results import Results
 from .seeds import SeededMap, number
 from .shown import ShownResults
-from .statistics import PoolStatistics, statistics_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a first pool does without is imported when it is asked for
     from .engine import Engine
+    from .explain import Explanation
+    from .statistics import PoolStatistics
 
 
 class Executor(_base.Executor):
@@ -186,10 +186,14 @@ class Executor(_base.Executor):
 
     def statistics(self) -> PoolStatistics:
         """Gives the executor's figures at this moment; costs the workers nothing."""
+        from .statistics import statistics_of
+
         return statistics_of(self._engine)
 
     def explain(self) -> Explanation:
         """Prints where the time of the workers went, and what to change; gives it, too."""
+        from .explain import print_explanation
+
         return print_explanation(self._engine)
 
     def terminate(self) -> None:

@@ -12,12 +12,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import operator
-import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from hashlib import blake2b
 from typing import Any, Final
 
 _BYTES: Final = 32  # of a task's seed: as much chance as a generator can take in
@@ -148,6 +146,8 @@ def derive(seed: int, number: int) -> int:
         True
     """
     text = f"{seed}/{number}".encode()
+    from hashlib import blake2b
+
     return int.from_bytes(blake2b(text, digest_size=_BYTES).digest())
 
 
@@ -173,6 +173,8 @@ _Generator = tuple[Callable[[], Any], Callable[[int], Any], Callable[[Any], Any]
 
 def _generators() -> list[_Generator]:
     """Gives the generators that everybody in a process shares: how to save, seed and restore."""
+    import random
+
     found: list[_Generator] = [(random.getstate, random.seed, random.setstate)]
     numpy = _numpy_random()
     if numpy is not None:

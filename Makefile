@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all lint types layers tests format docs bench clean
+.PHONY: help demo test test-all lint types layers tests bytecode format docs bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -30,9 +30,8 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# one process a CPU, and no more than two: most tests wait. TESTS= -n 0 is for looking at one by one
 tests: $(VENV)/.dev bytecode
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest
 
 bytecode: $(VENV)/.dev
 	@$(BIN)/python -m compileall -q src  # or every process that a test starts compiles it anew

@@ -268,6 +268,18 @@ class ServeSettings:
         text="How many clients may wait in the kernel's queue while every thread is busy. The "
         "kernel's own limit (net.core.somaxconn) applies too.",
     )
+    reuse_port: bool = _setting(
+        False,
+        _switch,
+        "--reuse-port",
+        metavar="",
+        remedy="give true or false",
+        topic="Listening",
+        text="Let further servers of this user listen on the same TCP ports (SO_REUSEPORT), each "
+        "with a queue of its own. The kernel chooses among them by a hash, and what is queued at "
+        "one that is killed is lost. The workers of one server need none of this.",
+        switch=True,
+    )
     unix_mode: int | None = _setting(
         "",
         _permissions,
@@ -764,6 +776,9 @@ def _check_together(settings: ServeSettings) -> None:
         raise SettingsError("asgi", problem, "leave the mode out")
     if settings.wsgi and settings.mode == "asyncio":
         raise SettingsError("wsgi", "it would block asyncio", "choose mode threads or greenlets")
+    if settings.reuse_port and not any(isinstance(one, TcpAddress) for one in settings.bind):
+        problem = "none of the addresses is a TCP address that is opened here"
+        raise SettingsError("reuse_port", problem, "leave it out")
     if settings.max_requests_jitter and not settings.max_requests:
         problem = "there is nothing that it comes on top of"
         raise SettingsError("max_requests_jitter", problem, "give max_requests too")

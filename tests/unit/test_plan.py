@@ -160,6 +160,7 @@ def test_what_cannot_be_served(target: Any, settings: dict[str, Any], said: str)
         ({"asgi": True, "wsgi": True}, "asgi: the target cannot be wsgi too"),
         ({"asgi": True, "mode": "threads"}, "asgi: it is served in mode asyncio, not threads"),
         ({"wsgi": True, "mode": "asyncio"}, "wsgi: it would block asyncio"),
+        ({"bind": "unix:x", "reuse_port": True}, "reuse_port: none of the addresses is a TCP"),
         ({"asgi": "perhaps"}, "asgi: 'perhaps' is neither yes nor no"),
         ({"connections": 0}, "connections: 0 is below 1"),
         ({"slow": -1}, "slow: -1 is not a number of seconds"),

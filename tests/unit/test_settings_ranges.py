@@ -16,6 +16,7 @@ SWITCH: list[Any] = ["perhaps", 2, None, []]
 OUT_OF_RANGE: dict[str, list[Any]] = {
     "bind": ["", "nowhere", "host:70000", "[::1", 5, [], [5]],
     "backlog": [*WHOLE, 0, 65_536],
+    "reuse_port": SWITCH,
     "unix_mode": ["9", "7777", -1, 0o1000, True, 1.0],
     "umask": ["9", "7777", -1, 0o1000, True, 1.0],
     "proxy_protocol": SWITCH,

@@ -109,6 +109,8 @@ def listen(
     backlog: int,
     unix_mode: int | None = None,
     owner: tuple[int, int] | None = None,
+    *,
+    shared: bool = False,
 ) -> Listener:
     """Opens a listener.
 
@@ -117,6 +119,7 @@ def listen(
         backlog: How many clients the kernel may keep queued.
         unix_mode: The permissions of a Unix socket's file; None: what the umask leaves.
         owner: Whose that file is to be, if it is not ours.
+        shared: Whether other servers of this user may listen on the same TCP port.
 
     Raises:
         BindError: When the operating system refuses.
@@ -124,14 +127,14 @@ def listen(
     try:
         match address:
             case TcpAddress():
-                return _listen_tcp(address, backlog)
+                return _listen_tcp(address, backlog, shared=shared)
             case UnixAddress():
                 return _listen_unix(address, backlog, unix_mode, owner)
             case InheritedSocket():
                 os.set_inheritable(address.fd, False)  # ours is a copy; no program may have either
                 return _adopt(os.dup(address.fd), str(address))
     except OSError as error:
-        raise _bind_error(str(address), error) from error
+        raise _bind_error(str(address), error, shared=shared) from error
 
 
 def adopt(listeners: list[ListenerFacts]) -> list[Listener]:
@@ -152,6 +155,21 @@ def queued(sock: socket.socket) -> int:
     return int.from_bytes(info[_UNACKED_AT:], sys.byteorder)  # of a listener, its queue's length
 
 
+def is_shared(sock: socket.socket) -> bool:
+    """Whether other servers may listen on the same port, each with a queue of its own."""
+    internet = sock.family in {socket.AF_INET, socket.AF_INET6}
+    return internet and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
+
+def moves_queues() -> bool:
+    """Whether the kernel moves what is queued at a closed listener to another one of its port."""
+    try:
+        with open("/proc/sys/net/ipv4/tcp_migrate_req", encoding="ascii") as file:
+            return file.read().strip() != "0"
+    except OSError:  # not Linux, or before 5.14
+        return False
+
+
 def systemd_sockets(environ: Mapping[str, str]) -> list[InheritedSocket]:
     """Finds the sockets that the service manager opened for this process (man 3 sd_listen_fds)."""
     try:
@@ -169,7 +187,7 @@ def forget_systemd_sockets(environ: MutableMapping[str, str]) -> None:
         environ.pop(name, None)
 
 
-def _listen_tcp(address: TcpAddress, backlog: int) -> Listener:
+def _listen_tcp(address: TcpAddress, backlog: int, *, shared: bool) -> Listener:
     found = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -178,6 +196,8 @@ def _listen_tcp(address: TcpAddress, backlog: int) -> Listener:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # accepted sockets inherit these two from the listener, at no cost a connection
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -280,10 +300,12 @@ _REMEDIES = {
 }
 
 
-def _bind_error(address: str, error: OSError) -> BindError:
+def _bind_error(address: str, error: OSError, *, shared: bool) -> BindError:
     if isinstance(error, socket.gaierror):
         return BindError(address, str(error.strerror), "check the host's name")
     remedy = _REMEDIES.get(error.errno or 0, "choose another address")
+    if shared and error.errno == errno.EADDRINUSE:
+        remedy = "start what listens there with reuse-port too, as the same user"
     if address.startswith("unix:") and error.errno == errno.EACCES:
         remedy = "choose a directory that this user can write to"
     return BindError(address, (error.strerror or str(error)).lower(), remedy)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from manycore.base import descriptors, logs, privileges, strangers
+from manycore.base import descriptors, logs, privileges, sockets, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError
@@ -256,6 +256,8 @@ class ServerCrew:
             describe_limit(modes[0] if modes else settings.mode, settings),
             os.getpid(),
         )
+        if settings.reuse_port:
+            _warn_of_shared_ports()
         self._hooks.call("when_ready", self._facts)
         self._service.ready()
         self._announce()
@@ -294,6 +296,15 @@ class ServerCrew:
         for listener in self._listeners:
             listener.refuse_newcomers()
 
+    def queue_served(self) -> None:
+        """Leaves ports that other servers have too, so that new clients go to those at once.
+
+        Any other listener is kept: its clients wait, and are not refused, until all has ended.
+        """
+        for listener in self._listeners:
+            if listener.sock.fileno() >= 0 and sockets.is_shared(listener.sock):
+                listener.close()
+
     def gone(self, order: Spawn) -> None:
         """Closes the books of a worker that has ended."""
         index = self._rows.pop(order.worker, None)
@@ -316,3 +327,13 @@ class ServerCrew:
             log.info("the log file was opened anew")
             return
         log.warning("ignored SIGUSR1: the log goes to standard error, which cannot be reopened")
+
+
+def _warn_of_shared_ports() -> None:
+    """Says what a port that several servers have costs their clients."""
+    words = (
+        "reuse-port: the kernel spreads clients over the servers of a port by a hash, not by load"
+    )
+    if not sockets.moves_queues():
+        words += "; who is queued at one that is killed is lost (sysctl net.ipv4.tcp_migrate_req=1)"
+    log.warning("%s", words)

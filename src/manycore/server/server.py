@@ -144,7 +144,8 @@ def listen_at(settings: ServeSettings, address: BindAddress) -> Listener:
         BindError: When it cannot be opened.
     """
     owner = privileges.find(settings.user, settings.group).owner
-    return sockets.listen(address, settings.backlog, settings.unix_mode, owner)
+    shared = settings.reuse_port
+    return sockets.listen(address, settings.backlog, settings.unix_mode, owner, shared=shared)
 
 
 class Server:

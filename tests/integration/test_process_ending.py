@@ -52,6 +52,19 @@ def with_programs(file: str, *, stubborn: bool) -> None:
     time.sleep(60)
 
 
+class Twice(KeyboardInterrupt):
+    """A Ctrl-C that cannot be sent before the next one has come."""
+
+    def __reduce__(self) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().__reduce__()
+
+
+def interrupted_twice() -> None:
+    """Is interrupted, and once more while that is told of."""
+    raise Twice
+
+
 class TestStop:
     @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
     @pytest.mark.parametrize("stubborn", [False, True])
@@ -402,6 +415,17 @@ class TestCtrlC:
         assert all_gone([kin.pid for kin in below], within=1)
         assert text.splitlines().count("KeyboardInterrupt") == 1, text
         assert "ignored" not in text
+
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
+    def test_twice_is_told_once(self, method: str, capfd: pytest.CaptureFixture[str]) -> None:
+        """The second Ctrl-C comes while the first is told of."""
+        process = Process(target=interrupted_twice, start_method=method)
+        process.start()
+        with pytest.raises(KeyboardInterrupt):
+            process.result(timeout=PATIENCE)
+        process.join()
+        assert process.exitcode == 1
+        assert "Traceback" not in capfd.readouterr().err
 
     def test_a_handler_in_the_process_is_called(self) -> None:
         """A process that handles the terminal's Ctrl-C itself is let."""

@@ -6,8 +6,8 @@ import atexit
 import pickle
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import util
 from typing import Any, Final
@@ -80,7 +80,8 @@ def run(
             _tell(channel, _code_of(stop), NOTHING, b"")
             raise
         except KeyboardInterrupt as error:
-            _tell(channel, 1, FAILURE, _pack(error, dumps))
+            with _undisturbed():
+                _tell(channel, 1, FAILURE, _pack(error, dumps))
             raise SystemExit(1) from None  # the program tells of it; one traceback is enough
         except BaseException as error:
             _tell(channel, 1, FAILURE, _pack(error, dumps))
@@ -95,6 +96,18 @@ def run(
     process.__dict__["run"] = run_and_tell
     code: int = process._bootstrap(parent_sentinel=lifeline)  # noqa: SLF001
     return code
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Lets a block tell of a Ctrl-C though the next one has come: that one has nothing to end."""
+    with suppress(KeyboardInterrupt):  # raised by one that came before it was blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        with suppress(KeyboardInterrupt):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:

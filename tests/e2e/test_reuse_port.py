@@ -29,7 +29,7 @@ def test_two_servers_on_one_port(tmp_path: Path) -> None:
     """Both serve; one that stops leaves the port at once, though a client of it stays, unharmed."""
     what = target(tmp_path)
     with serve(what, *SHARED, log=tmp_path / "one") as one:
-        assert "by a hash, not by load" in one.text
+        one.await_log("by a hash, not by load")
         port = one.address[1]
         with serve(what, *SHARED, bind=f"127.0.0.1:{port}", log=tmp_path / "other") as other:
             found = {server_of_a_client(one) for _ in range(MOST_CLIENTS)}

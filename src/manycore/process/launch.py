@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import warnings
+import weakref
 from functools import partial
 from multiprocessing import process as standard
 from multiprocessing import util
@@ -47,7 +48,9 @@ class Popen:
         self.oom_kills = oom_kills
         self.pid = child.pid
         self.sentinel = child.pidfd
-        self._finalizer = util.Finalize(self, child.close)
+        # not multiprocessing's Finalize: a Ctrl-C within its making makes the interpreter complain
+        self._finalizer = weakref.finalize(self, _let_go, child, os.getpid())
+        self._finalizer.atexit = False
 
     @property
     def returncode(self) -> int | None:
@@ -88,6 +91,11 @@ class Popen:
     def close(self) -> None:
         """Lets go of its descriptors."""
         self._finalizer()
+
+
+def _let_go(child: ChildHandle, parent: int) -> None:
+    if os.getpid() == parent:  # a copy of the program may have other files under these numbers
+        child.close()
 
 
 def start(process: Process, method: str) -> Popen:

@@ -39,7 +39,7 @@ QUOTA_FILES: dict[Version, tuple[str, ...]] = {
 
 
 class CgroupMount(NamedTuple):
-    """A mounted cgroup hierarchy that can hold CPU quotas."""
+    """A mounted cgroup hierarchy, of version 2 or with the controller that was asked for."""
 
     version: Version
     root: str  # the cgroup that is seen at `point`; not "/" in many containers
@@ -93,20 +93,20 @@ def parse_quota(text: str) -> int | None:
             return None
 
 
-def parse_cgroup(text: str) -> dict[Version, str]:
-    """Return our cgroup in each hierarchy of `/proc/self/cgroup` that can hold CPU quotas."""
+def parse_cgroup(text: str, controller: str = "cpu") -> dict[Version, str]:
+    """Return our cgroup in each hierarchy of `/proc/self/cgroup` that can hold a controller."""
     paths: dict[Version, str] = {}
     for line in text.split("\n"):  # not splitlines(): a name may hold any other line separator
         match line.split(":", 2):  # at most 2: a name may hold colons
             case ["0", "", path]:
                 paths[2] = path
-            case [_, controllers, path] if "cpu" in controllers.split(","):
+            case [_, controllers, path] if controller in controllers.split(","):
                 paths[1] = path
     return paths
 
 
-def parse_mountinfo(text: str) -> list[CgroupMount]:
-    """Return the mounts of `/proc/self/mountinfo` that can hold CPU quotas."""
+def parse_mountinfo(text: str, controller: str = "cpu") -> list[CgroupMount]:
+    """Return the mounts of `/proc/self/mountinfo` that can hold a controller."""
     mounts: dict[str, CgroupMount | None] = {}
     for line in text.split("\n"):
         # The lone dash ends a varying number of optional fields. Blanks inside a field are escaped.
@@ -114,7 +114,7 @@ def parse_mountinfo(text: str) -> list[CgroupMount]:
         match before.split(" "), after.split(" "):
             case [_, _, _, root, point, *_], [filesystem, _, options]:
                 point = _unescape(point)
-                version = _version(filesystem, options)
+                version = _version(filesystem, options, controller)
                 # Even one that is not for us: a later mount hides an earlier one on its point.
                 mounts[point] = CgroupMount(version, _unescape(root), point) if version else None
     return [mount for mount in mounts.values() if mount]
@@ -136,10 +136,10 @@ def lineage(mount: CgroupMount, path: str) -> list[str]:
     return ["/".join([mount.point, *below[:depth]]) for depth in range(len(below) + 1)]
 
 
-def _version(filesystem: str, options: str) -> Version | None:
+def _version(filesystem: str, options: str, controller: str) -> Version | None:
     if filesystem == "cgroup2":
         return 2
-    return 1 if filesystem == "cgroup" and "cpu" in options.split(",") else None
+    return 1 if filesystem == "cgroup" and controller in options.split(",") else None
 
 
 def _names(path: str) -> list[str]:

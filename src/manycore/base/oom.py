@@ -12,9 +12,9 @@ import signal
 from functools import cache
 from typing import Final
 
-from .cpus import CgroupMount, Directory, lineage, read_below
+from .cpus import Directory, Version, lineage, parse_cgroup, parse_mountinfo, read_below
 
-_FILES: Final = ((2, "memory.events"), (1, "memory.oom_control"))
+_FILES: Final[dict[Version, str]] = {1: "memory.oom_control", 2: "memory.events"}
 
 
 def kills(root: Directory = "/") -> int | None:
@@ -72,37 +72,12 @@ def parse_kills(text: bytes) -> int | None:
 @cache
 def _counter(root: str) -> str | None:
     """Finds the file once: a process that is moved to another cgroup meanwhile is a rare thing."""
-    paths = _cgroups(root)
-    for version, name in _FILES:
-        path = paths.get(version)
-        for mount in _mounts(root, version) if path else ():
-            for directory in reversed(lineage(mount, path or "/")):  # ours first
-                file = os.path.join(root, f"{directory}/{name}".lstrip("/"))
-                if os.path.isfile(file):
-                    return file
+    paths = parse_cgroup(read_below(root, "proc/self/cgroup"), "memory")
+    mounts = parse_mountinfo(read_below(root, "proc/self/mountinfo"), "memory")
+    for mount in sorted(mounts, key=lambda mount: mount.version, reverse=True):
+        path = paths.get(mount.version)
+        for directory in reversed(lineage(mount, path) if path else []):  # ours first
+            file = os.path.join(root, f"{directory}/{_FILES[mount.version]}".lstrip("/"))
+            if os.path.isfile(file):
+                return file
     return None
-
-
-def _cgroups(root: Directory) -> dict[int, str]:
-    """Gives our cgroup in each hierarchy that can count."""
-    paths: dict[int, str] = {}
-    for line in read_below(root, "proc/self/cgroup").split("\n"):
-        match line.split(":", 2):
-            case ["0", "", path]:
-                paths[2] = path
-            case [_, controllers, path] if "memory" in controllers.split(","):
-                paths[1] = path
-    return paths
-
-
-def _mounts(root: Directory, version: int) -> list[CgroupMount]:
-    found = []
-    for line in read_below(root, "proc/self/mountinfo").split("\n"):
-        before, _, after = line.partition(" - ")
-        match before.split(" "), after.split(" "):
-            case [_, _, _, top, point, *_], ["cgroup2", *_] if version == 2:  # noqa: PLR2004
-                found.append(CgroupMount(2, top, point))
-            case [_, _, _, top, point, *_], ["cgroup", _, options] if version == 1:
-                if "memory" in options.split(","):
-                    found.append(CgroupMount(1, top, point))
-    return found

@@ -30,7 +30,7 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-tests: $(VENV)/.dev bytecode
+tests: bytecode
 	$(BIN)/python -m pytest
 
 bytecode: $(VENV)/.dev

@@ -20,8 +20,9 @@ def server_of_a_client(served: Served) -> int:
 
 def target(path: Path) -> str:
     file = path / "who.py"
-    file.write_text("import os\ndef handle(conn):\n    conn.sendall(b'%d' % os.getppid())\n")
-    file.write_text(file.read_text() + "    conn.recv(1)\n")
+    file.write_text(
+        "import os\ndef handle(conn):\n    conn.sendall(b'%d' % os.getppid())\n    conn.recv(1)\n"
+    )
     return f"{file}:handle"
 
 

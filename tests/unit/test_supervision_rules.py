@@ -29,6 +29,7 @@ from manycore.supervise.events import (
     Tell,
     TimePassed,
     Urgency,
+    WorkEnds,
 )
 from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Rules, Stage
 
@@ -441,6 +442,28 @@ class TestStop:
         rules = serving()
         assert rules.handle(StopAsked(Urgency.NONE), 1.0) == []
         assert rules.stages() == {1: Stage.READY}
+
+
+class TestTheEndOfWork:
+    def test_when_the_last_has_let_go(self) -> None:
+        """It is told once, by whoever lets go last; who ends afterwards does not tell it again."""
+        rules = serving(2)
+        rules.handle(StopAsked(Urgency.GRACEFUL), 10.0)
+        assert rules.handle(LetGo(1), 10.1) == []
+        assert rules.handle(LetGo(2), 10.2) == [WorkEnds()]
+        assert rules.handle(Exited(1, "exited with code 0"), 11.0) == []
+        assert rules.handle(Exited(2, "exited with code 0"), 12.0) == [Finish(None)]
+
+    def test_when_the_last_that_takes_some_is_killed(self) -> None:
+        """The dead take no work."""
+        rules = serving(2)
+        handle_all(rules, 10.0, StopAsked(Urgency.GRACEFUL), LetGo(1))
+        assert rules.handle(Exited(2, KILLED), 10.2) == [WorkEnds()]
+
+    def test_not_by_a_reload(self) -> None:
+        """Whoever lets go then is followed by another."""
+        rules = serving()
+        assert WorkEnds() not in handle_all(rules, 10.0, ReloadAsked(), Booted(2), LetGo(1))
 
 
 class TestReload:

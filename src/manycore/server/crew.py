@@ -296,7 +296,7 @@ class ServerCrew:
         for listener in self._listeners:
             listener.refuse_newcomers()
 
-    def queue_served(self) -> None:
+    def work_ends(self) -> None:
         """Leaves ports that other servers have too, so that new clients go to those at once.
 
         Any other listener is kept: its clients wait, and are not refused, until all has ended.

@@ -190,6 +190,11 @@ class StopBegins:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkEnds:
+    """All stops, and none of those that are left takes new work."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadEnds:
     """Only workers of this generation take work now, or a successor failed to become one."""
 
@@ -227,7 +232,16 @@ class Finish:
 
 
 Action: TypeAlias = (
-    Spawn | Tell | Pause | Announce | StopBegins | ReloadEnds | SuccessorFails | Abandon | Finish
+    Spawn
+    | Tell
+    | Pause
+    | Announce
+    | StopBegins
+    | WorkEnds
+    | ReloadEnds
+    | SuccessorFails
+    | Abandon
+    | Finish
 )
 
 

@@ -59,7 +59,6 @@ class WorkerHandle:
         self._lifeline = lifeline  # closing it, by our death too, kills the worker
         self.was_ready = False
         self.failed = False  # it said why it cannot become ready
-        self.let_go = False  # it takes no more work
         self._received = b""
         self.pidfd = os.pidfd_open(pid)
 

@@ -59,6 +59,7 @@ from .events import (
     Tell,
     TimePassed,
     Urgency,
+    WorkEnds,
 )
 
 UNKILLABLE_AFTER = 5.0  # seconds after KILL: a process that is still there hangs in the kernel
@@ -126,6 +127,7 @@ class Rules:
     _spent: deque[int] = field(default_factory=deque)  # who has lived long enough
     _spent_again: float | None = None  # when the next of them may be tried
     _failure: Failure | None = None
+    _work_ended: bool = False
     _finished: bool = False
 
     def __post_init__(self) -> None:
@@ -186,7 +188,7 @@ class Rules:
             case TimePassed():
                 actions = self._time_passed(now)
         renewals = self._announce() + self._renew_workers(now) + self._renew_spent(now)
-        return actions + renewals + self._finish()
+        return actions + renewals + self._end_work() + self._finish()
 
     def _begin(self, now: float) -> list[Action]:
         if self.urgency:
@@ -446,6 +448,14 @@ class Rules:
                 worker.failure = Failure(ExitCode.BOOT_FAILED, f"worker {worker.number} {took}")
             return [self._tell(name, Urgency.NOW, now)]
         return [Abandon(name), *self._exited(name, "cannot be killed", now)]
+
+    def _end_work(self) -> list[Action]:
+        if self._work_ended or not self.urgency or not self._workers:
+            return []
+        if any(worker.takes_work for worker in self._workers.values()):
+            return []
+        self._work_ended = True
+        return [WorkEnds()]
 
     def _finish(self) -> list[Action]:
         if not self.urgency or self._workers:

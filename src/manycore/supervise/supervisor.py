@@ -68,8 +68,8 @@ class Crew(Protocol):
     def stopping(self) -> None:
         """The first stop was asked for."""
 
-    def queue_served(self) -> None:
-        """All stops, and no worker takes anything more."""
+    def work_ends(self) -> None:
+        """All stops, and none of the workers that are left takes new work."""
 
     def gone(self, order: events.Spawn) -> None:
         """A worker has ended."""
@@ -162,6 +162,8 @@ class Supervisor:
                 log.error(words, number, seconds, failure.problem)
             case events.StopBegins():
                 self._crew.stopping()
+            case events.WorkEnds():
+                self._crew.work_ends()
             case events.Abandon(name):
                 handle = self._workers[name]
                 words = "worker %d (pid %d) survives SIGKILL: the kernel holds it"
@@ -301,8 +303,6 @@ class Supervisor:
                     handle.was_ready = True
                     self._pending.append(events.Booted(worker))
                 case LetGoReport():
-                    handle.let_go = True
-                    self._look_who_takes_work()
                     self._pending.append(events.LetGo(worker))
                 case SpentReport():
                     self._pending.append(events.Spent(worker))
@@ -318,14 +318,9 @@ class Supervisor:
         code = handle.reap()
         del self._workers[order.worker]
         self._crew.gone(order)
-        self._look_who_takes_work()
         how = "ended" if code is None else exit_in_words(code)
         log.log(self._level(code, handle), "worker %d (pid %d) %s", order.number, handle.pid, how)
         self._pending.append(events.Exited(order.worker, how))
-
-    def _look_who_takes_work(self) -> None:
-        if self._rules.urgency and all(handle.let_go for handle in self._workers.values()):
-            self._crew.queue_served()
 
     def _level(self, code: int | None, handle: WorkerHandle) -> int:
         """How much people want to know of an end: little when it was asked for, or explained."""

@@ -52,17 +52,30 @@ def with_programs(file: str, *, stubborn: bool) -> None:
     time.sleep(60)
 
 
-class Twice(KeyboardInterrupt):
-    """A Ctrl-C that cannot be sent before the next one has come."""
+class _Interrupting:
+    """What cannot be sent before a Ctrl-C has come."""
 
     def __reduce__(self) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return super().__reduce__()
 
 
+class Twice(_Interrupting, KeyboardInterrupt):
+    """A Ctrl-C, followed by another."""
+
+
+class FailedError(_Interrupting, ValueError):
+    """A failure, followed by a Ctrl-C."""
+
+
 def interrupted_twice() -> None:
     """Is interrupted, and once more while that is told of."""
     raise Twice
+
+
+def interrupted_as_it_fails() -> None:
+    """Is interrupted while its failure is told of."""
+    raise FailedError
 
 
 class TestStop:
@@ -426,6 +439,16 @@ class TestCtrlC:
         process.join()
         assert process.exitcode == 1
         assert "Traceback" not in capfd.readouterr().err
+
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
+    def test_a_failure_is_told_of_all_the_same(self, method: str) -> None:
+        """A Ctrl-C that comes while a failure is told of does not take its place."""
+        process = Process(target=interrupted_as_it_fails, start_method=method)
+        process.start()
+        with pytest.raises(FailedError):
+            process.result(timeout=PATIENCE)
+        process.join()
+        assert process.exitcode == 1
 
     def test_a_handler_in_the_process_is_called(self) -> None:
         """A process that handles the terminal's Ctrl-C itself is let."""

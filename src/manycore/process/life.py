@@ -6,8 +6,8 @@ import atexit
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing import util
 from typing import Any, Final
@@ -80,11 +80,10 @@ def run(
             _tell(channel, _code_of(stop), NOTHING, b"")
             raise
         except KeyboardInterrupt as error:
-            with _undisturbed():
-                _tell(channel, 1, FAILURE, _pack(error, dumps))
+            _tell_failure(channel, error, dumps)
             raise SystemExit(1) from None  # the program tells of it; one traceback is enough
         except BaseException as error:
-            _tell(channel, 1, FAILURE, _pack(error, dumps))
+            _tell_failure(channel, error, dumps)
             raise
         try:
             kind, data = VALUE, dumps(value)
@@ -98,16 +97,17 @@ def run(
     return code
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Lets a block tell of a Ctrl-C though the next one has come: that one has nothing to end."""
-    with suppress(KeyboardInterrupt):  # raised by one that came before it was blocked
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def _tell_failure(channel: Channel, error: BaseException, dumps: Callable[[Any], bytes]) -> None:
+    """Tells of what was raised, though a Ctrl-C comes meanwhile: that one has nothing to end."""
+    before: set[signal.Signals | int] = set()  # none of ours, if the next line lets one in
+    with suppress(KeyboardInterrupt):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        yield
+        _tell(channel, 1, FAILURE, _pack(error, dumps))
     finally:
-        with suppress(KeyboardInterrupt):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        if signal.SIGINT not in before:
+            with suppress(KeyboardInterrupt):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:

@@ -11,7 +11,6 @@ import threading
 import time
 import traceback
 import warnings
-import weakref
 from functools import partial
 from multiprocessing import process as standard
 from multiprocessing import util
@@ -21,6 +20,7 @@ from manycore.base import birth, family, fresh, lifetime, oom, passing, signals,
 from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.child import ChildHandle
+from manycore.base.finalizers import when_gone
 from manycore.base.titles import set_title
 
 from .payload import pack
@@ -48,9 +48,7 @@ class Popen:
         self.oom_kills = oom_kills
         self.pid = child.pid
         self.sentinel = child.pidfd
-        # not multiprocessing's Finalize: a Ctrl-C within its making makes the interpreter complain
-        self._finalizer = weakref.finalize(self, _let_go, child, os.getpid())
-        self._finalizer.atexit = False
+        self._finalizer = when_gone(self, child.close)
 
     @property
     def returncode(self) -> int | None:
@@ -91,11 +89,6 @@ class Popen:
     def close(self) -> None:
         """Lets go of its descriptors."""
         self._finalizer()
-
-
-def _let_go(child: ChildHandle, parent: int) -> None:
-    if os.getpid() == parent:  # a copy of the program may have other files under these numbers
-        child.close()
 
 
 def start(process: Process, method: str) -> Popen:

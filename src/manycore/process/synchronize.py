@@ -16,6 +16,7 @@ from collections.abc import Callable
 from multiprocessing import context, reduction, synchronize, util
 from typing import Any, Final
 
+from manycore.base.finalizers import when_gone
 from manycore.base.segments import anonymous_file
 
 _SIZE: Final = mmap.PAGESIZE  # bytes; a sem_t has 32, and nothing smaller can be mapped
@@ -55,7 +56,7 @@ class _Nameless:
         self._is_fork_ctx = False
         self._make_methods()
         util.register_after_fork(self, _forget_holder)
-        util.Finalize(self, os.close, (fd,))
+        when_gone(self, os.close, fd)
 
     def __getstate__(self) -> tuple[Any, int, int]:
         context.assert_spawning(self)

@@ -30,8 +30,8 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-tests: bytecode
-	$(BIN)/python -m pytest
+tests: bytecode  # two at a time: most of them wait for something
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 bytecode: $(VENV)/.dev
 	@$(BIN)/python -m compileall -q src  # or every process that a test starts compiles it anew

@@ -68,6 +68,15 @@ class FailedError(_Interrupting, ValueError):
     """A failure, followed by a Ctrl-C."""
 
 
+class Returned(_Interrupting):
+    """A result, followed by a Ctrl-C."""
+
+
+def interrupted_as_it_returns() -> Returned:
+    """Is interrupted while what it returns is written down."""
+    return Returned()
+
+
 def interrupted_twice() -> None:
     """Is interrupted, and once more while that is told of."""
     raise Twice
@@ -433,6 +442,19 @@ class TestCtrlC:
     def test_twice_is_told_once(self, method: str, capfd: pytest.CaptureFixture[str]) -> None:
         """The second Ctrl-C comes while the first is told of."""
         process = Process(target=interrupted_twice, start_method=method)
+        process.start()
+        with pytest.raises(KeyboardInterrupt):
+            process.result(timeout=PATIENCE)
+        process.join()
+        assert process.exitcode == 1
+        assert "Traceback" not in capfd.readouterr().err
+
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
+    def test_while_a_result_is_written_down(
+        self, method: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """The program alone tells of it."""
+        process = Process(target=interrupted_as_it_returns, start_method=method)
         process.start()
         with pytest.raises(KeyboardInterrupt):
             process.result(timeout=PATIENCE)

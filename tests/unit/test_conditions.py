@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
 
-from manycore.base.conditions import Condition, Event
+from manycore.base.channel import Channel
+from manycore.base.conditions import Condition, Event, poll
 
 ROUNDS = 60  # the standard library's condition stays held after one of seven
 
@@ -83,3 +86,40 @@ def test_waiting_goes_on_after_an_interruption(other_thread: Executor) -> None:
 def _notify(condition: threading.Condition) -> None:
     with condition:
         condition.notify_all()
+
+
+def interrupt_from_here() -> None:
+    """Sends Ctrl-C to this thread: the main one shall see it, and no system call of it ends."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("wait", ["poll", "channel"])
+def test_a_ctrl_c_that_no_system_call_feels_ends_a_wait(wait: str) -> None:
+    """It looks up by itself: the signal went to another thread, which does not interrupt it."""
+    ours, theirs = Channel.pair()
+    poller = select.poll()
+    poller.register(ours, select.POLLIN)
+    other = threading.Timer(0.1, interrupt_from_here)
+    with ours, theirs:
+        other.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            if wait == "poll":
+                poll(poller, timeout=10)
+            else:
+                ours.wait()
+        other.join()
+        assert time.monotonic() - began < 5
+
+
+def test_a_poll_gives_what_is_ready_and_knows_its_deadline() -> None:
+    """In the main thread and in another."""
+    ours, theirs = Channel.pair()
+    poller = select.poll()
+    poller.register(ours, select.POLLIN)
+    with ours, theirs, ThreadPoolExecutor(1) as executor:
+        for call in (poll, lambda *arguments: executor.submit(poll, *arguments).result()):
+            assert call(poller, 0.3) == []
+        theirs.send(b"hello")
+        for call in (poll, lambda *arguments: executor.submit(poll, *arguments).result()):
+            assert call(poller, 5.0) == [(ours.fileno(), select.POLLIN)]

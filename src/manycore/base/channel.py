@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
@@ -27,6 +28,7 @@ _CLOSED_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
 _LOOK: Final = int(socket.MSG_PEEK)
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
+_LOOK_UP: Final = struct.pack("ll", 0, 250_000)  # seconds and microseconds
 _STDERR: Final = 2
 _FD_BYTES: Final = array.array("i").itemsize
 _ROOM: Final = socket.CMSG_SPACE((MOST_DESCRIPTORS + 1) * _FD_BYTES)
@@ -68,6 +70,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._byte = bytearray(1)
+        self._looks_up = False
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -121,9 +124,22 @@ class Channel:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
     def wait(self) -> None:
-        """Waits until a message or the end is there; takes nothing."""
-        with suppress(ConnectionResetError):
-            self._socket.recv_into(self._byte, 1, _LOOK)
+        """Waits until a message or the end is there; takes nothing.
+
+        It looks up now and then: a Ctrl-C that comes just before the system call ends it too.
+        """
+        if not self._looks_up:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK_UP)
+            self._looks_up = True
+        nothing_yet = True
+        while nothing_yet:
+            try:
+                self._socket.recv_into(self._byte, 1, _LOOK)
+                nothing_yet = False
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                return
 
     def receive(self, *, wait: bool = True) -> Message:
         """Receives one message.
@@ -133,6 +149,8 @@ class Channel:
             BlockingIOError: When nothing is there, without `wait`.
             NoRoomError: When there was no room for its descriptors.
         """
+        if wait and self._looks_up:
+            self.wait()
         how = _CLOSED_ON_EXEC | (0 if wait else _AT_ONCE)
         try:
             data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)

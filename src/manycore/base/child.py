@@ -24,6 +24,7 @@ from typing import Final
 
 from .birth import EXITED, OUTCOME, read_number
 from .channel import Channel, close_all
+from .conditions import poll
 
 UNSEEN: Final = 255  # the exit code that multiprocessing gives when nobody saw a child end
 
@@ -123,7 +124,7 @@ class ChildHandle:
             for fd in (self.pidfd, heard, told):
                 if fd >= 0:
                     poller.register(fd, select.POLLIN)
-        return {fd for fd, _ in poller.poll(None if timeout is None else timeout * 1000)}
+        return {fd for fd, _ in poll(poller, timeout)}
 
     def _take_in(self, ready: set[int]) -> None:
         if not self._silent and self._channel.fileno() in ready:

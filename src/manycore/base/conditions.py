@@ -13,6 +13,7 @@ standard library:
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from contextlib import suppress
@@ -124,3 +125,20 @@ def acquire(lock: threading.Lock, timeout: float | None = None) -> bool:
             return True
         if left < LOOK_UP:
             return False
+
+
+def poll(poller: select.poll, timeout: float | None = None) -> list[tuple[int, int]]:
+    """Waits for descriptors; gives those that are ready, none after `timeout` seconds.
+
+    Example:
+        >>> poll(select.poll(), timeout=0)
+        []
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    if threading.current_thread() is not threading.main_thread():
+        return poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
+    while True:
+        left = LOOK_UP if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = poller.poll(min(left, LOOK_UP) * 1000)
+        if ready or left < LOOK_UP:
+            return ready

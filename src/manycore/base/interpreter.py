@@ -19,6 +19,7 @@ from typing import Final
 
 from .channel import Channel, Message
 from .child import UNSEEN
+from .conditions import poll
 
 _SOURCE = os.path.abspath(f"{__file__}/../../..")  # where the package is found
 LAST_WORDS: Final = 1.0  # seconds: what it forked before it ended needs microseconds to report
@@ -88,9 +89,9 @@ class Interpreter:
         poller = select.poll()
         poller.register(channel, select.POLLIN)
         poller.register(self._pidfd, select.POLLIN)
-        if all(fd == self._pidfd for fd, _ in poller.poll()):
+        if all(fd == self._pidfd for fd, _ in poll(poller)):
             poller.unregister(self._pidfd)  # a child of its may be about to say something
-            if not poller.poll(LAST_WORDS * 1000):
+            if not poll(poller, LAST_WORDS):
                 channel.refuse()
         return channel.receive()
 
@@ -99,7 +100,7 @@ class Interpreter:
         if self.exitcode is None:
             poller = select.poll()
             poller.register(self._pidfd, select.POLLIN)
-            if not poller.poll(None if timeout is None else timeout * 1000):
+            if not poll(poller, timeout):
                 return None
             with self._lock:
                 if self.exitcode is None:

@@ -71,41 +71,52 @@ def run(
     wrapped = process.run
     # a Ctrl-C waits until it can be dealt with without a traceback
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    asked = before if mask is None else mask
+    tell_undisturbed = partial(_tell_undisturbed, channel, asked)
 
     def run_and_tell() -> None:
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before if mask is None else mask)
-            value = wrapped()
+            signal.pthread_sigmask(signal.SIG_SETMASK, asked)
+            kind, data = _write_down(wrapped(), dumps)
+            # from here on a Ctrl-C has nothing to end: one that came before is raised by this line
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         except SystemExit as stop:
             _tell(channel, _code_of(stop), NOTHING, b"")
             raise
         except KeyboardInterrupt as error:
-            _tell_failure(channel, error, dumps)
+            tell_undisturbed(1, FAILURE, partial(_pack, error, dumps))
             raise SystemExit(1) from None  # the program tells of it; one traceback is enough
         except BaseException as error:
-            _tell_failure(channel, error, dumps)
+            tell_undisturbed(1, FAILURE, partial(_pack, error, dumps))
             raise
-        try:
-            kind, data = VALUE, dumps(value)
-        except Exception as error:
-            kind, data = UNSENDABLE, _pack(error)
-        del value
-        _tell(channel, 0, kind, data)
+        tell_undisturbed(0, kind, lambda: data)
 
     process.__dict__["run"] = run_and_tell
     code: int = process._bootstrap(parent_sentinel=lifeline)  # noqa: SLF001
     return code
 
 
-def _tell_failure(channel: Channel, error: BaseException, dumps: Callable[[Any], bytes]) -> None:
-    """Tells of what was raised, though a Ctrl-C comes meanwhile: that one has nothing to end."""
-    before: set[signal.Signals | int] = set()  # none of ours, if the next line lets one in
-    with suppress(KeyboardInterrupt):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def _write_down(value: Any, dumps: Callable[[Any], bytes]) -> tuple[bytes, bytes]:
     try:
-        _tell(channel, 1, FAILURE, _pack(error, dumps))
+        return VALUE, dumps(value)
+    except Exception as error:
+        return UNSENDABLE, _pack(error)
+
+
+def _tell_undisturbed(
+    channel: Channel,
+    asked: set[signal.Signals | int],
+    code: int,
+    kind: bytes,
+    written: Callable[[], bytes],
+) -> None:
+    """Delivers the outcome once, though a Ctrl-C comes meanwhile: that one has nothing to end."""
+    with suppress(KeyboardInterrupt):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        _tell(channel, code, kind, written())
     finally:
-        if signal.SIGINT not in before:
+        if signal.SIGINT not in asked:
             with suppress(KeyboardInterrupt):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 

@@ -68,6 +68,16 @@ class TestCaptured:
             send(HUP)
             assert inbox.take() == [HUP]
 
+    def test_who_reacts_is_called_before(self) -> None:
+        """Once a signal, and only for the signal that was asked for; all are there as before."""
+        called: list[int] = []
+        with captured(USR1, USR2) as inbox:
+            inbox.react(USR1, lambda: called.append(1))
+            send(USR2, USR1, USR1)
+            assert called == []
+            assert inbox.take() == [USR2, USR1, USR1]
+        assert called == [1, 1]
+
     def test_each_of_many_is_there(self) -> None:
         """A signal that is sent ten times and handled in between is there ten times."""
         with captured(USR1, USR2) as inbox:

@@ -12,6 +12,7 @@ from manycore.supervise.events import (
     Begin,
     Booted,
     BootFailed,
+    BootFails,
     Event,
     Exited,
     Failure,
@@ -270,13 +271,14 @@ class TestHopeless:
         assert fail_boot(rules, 3, 0.4, None) == [StopBegins(), finish]
 
     def test_siblings_that_serve_keep_all_alive_after_the_announcement(self) -> None:
-        """One that cannot boot any more takes nothing from those that serve."""
+        """One that cannot boot any more takes nothing from those that serve; each try is told."""
         rules = serving(2)
         now = 10.0
         assert rules.handle(Exited(1, KILLED), now) == [Spawn(3, 1, 0)]
         name = 3
         for _ in range(10):
-            actions = fail_boot(rules, name, now, NO_MODULE)
+            told, *actions = fail_boot(rules, name, now, NO_MODULE)
+            assert told == BootFails(1, NO_MODULE)
             if isinstance(actions[0], Pause):
                 now, actions = wait(rules)
             name += 1
@@ -297,8 +299,9 @@ class TestHopeless:
         """Nobody serves and nobody can: three tries end it, whatever the reason."""
         rules = serving()
         assert rules.handle(Exited(1, KILLED), 10.0) == [Spawn(2, 1, 0)]
-        assert fail_boot(rules, 2, 10.1, NO_MODULE) == [Spawn(3, 1, 0)]
-        assert fail_boot(rules, 3, 10.2, NO_MODULE) == [Pause(1, 0.1)]
+        told = BootFails(1, NO_MODULE)
+        assert fail_boot(rules, 2, 10.1, NO_MODULE) == [told, Spawn(3, 1, 0)]
+        assert fail_boot(rules, 3, 10.2, NO_MODULE) == [told, Pause(1, 0.1)]
         rules.handle(TimePassed(), 10.35)
         assert fail_boot(rules, 4, 10.4, NO_MODULE) == [StopBegins(), Finish(NO_MODULE)]
 

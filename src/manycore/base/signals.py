@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ class Inbox:
     def __init__(self, signums: Iterable[signal.Signals]) -> None:
         self._signums = frozenset(signums)
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reactions: dict[int, Callable[[], None]] = {}
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -37,7 +38,15 @@ class Inbox:
             numbers = os.read(self._reader, 4096)
         except BlockingIOError:
             return []
-        return [signal.Signals(number) for number in numbers if number in self._signums]
+        found = [signal.Signals(number) for number in numbers if number in self._signums]
+        for signum in found:
+            if signum in self._reactions:
+                self._reactions[signum]()
+        return found
+
+    def react(self, signum: signal.Signals, function: Callable[[], None]) -> None:
+        """Calls a function, from now on, in whoever takes this signal and before it has it."""
+        self._reactions[signum] = function
 
     def forget(self) -> None:
         """To be called in a forked child: the pipe is the parent's, and so were the signals."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from manycore.base import descriptors, logs, privileges, sockets, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
-from manycore.errors import ManycoreError
+from manycore.errors import ManycoreError, TargetError
 from manycore.settings import MOST_WORKERS, NO_CONTROL
 from manycore.supervise.events import Failure, ReloadAsked, Spawn
 from manycore.supervise.handle import Life, Tell
@@ -93,6 +93,7 @@ class ServerCrew:
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
         self._supervisor = supervisor
+        self._hooks.call("nworkers_changed", self._facts, self._job.settings.workers, None)
         self._service.begin(supervisor, self._board)
         self._hangs.begin(supervisor)
         if self._job.settings.reload:
@@ -148,18 +149,20 @@ class ServerCrew:
             log.warning("ignored SIGUSR2: an upgrade or a stop is under way")
         else:
             log.info("upgrading: got SIGUSR2")
+            self._begin_upgrade(command)
+
+    def _begin_upgrade(self, command: list[str]) -> None:
+        try:
+            self._hooks.require("pre_exec", self._facts)
             patience = upgrade.START + upgrade.BOOTS * self._job.settings.boot_timeout
-            try:
-                self._upgrade = Upgrade(
-                    command,
-                    self._handover,
-                    self._supervisor,
-                    patience,
-                    self._hand_over,
-                    self._stay,
-                )
-            except OSError as error:
-                log.error("the upgrade failed, this server goes on: %s", error)  # noqa: TRY400
+            self._upgrade = Upgrade(
+                command, self._handover, self._supervisor, patience, self._hand_over, self._stay
+            )
+        except TargetError as error:
+            why = Failure.of(error).in_words()
+            log.error("the upgrade failed, this server goes on: %s", why)  # noqa: TRY400
+        except OSError as error:
+            log.error("the upgrade failed, this server goes on: %s", error)  # noqa: TRY400
 
     def _handover(self, channel: int) -> Handover:
         asked = map(str, self._job.settings.bind)
@@ -211,6 +214,8 @@ class ServerCrew:
         """Prepares a worker."""
         if not self._free:
             raise OSError(errno.EAGAIN, "too many workers are still draining")
+        coming = WorkerFacts(order.number, 0, order.generation)
+        self._hooks.require("pre_fork", self._facts, coming)
         places = max(self._supervisor.workers, order.number)
         descriptors.allow(DESCRIPTORS + DESCRIPTORS_A_PLACE * places)
         self._inboxes.provide(places)
@@ -230,12 +235,18 @@ class ServerCrew:
         who = WorkerFacts(order.number, os.getpid(), order.generation)
         before = partial(self._hooks.require, "post_fork", self._facts, who)
         after = partial(self._hooks.require, "post_worker_init", who)
+        aborted = partial(self._hooks.call, "worker_abort", who)
+        calls = worker.Calls(
+            before,
+            after,
+            quit=partial(self._hooks.call, "worker_int", who),
+            abort=aborted if "worker_abort" in self._hooks else None,
+        )
         try:
-            boot = worker.Boot(before, after)
             siblings = Siblings(order.number, self._inboxes, self._board)
             guard = self._protections.guard(index, self._hangs.ring)
             return worker.live(
-                order.number, tell, self._job, self._listeners, row, boot, siblings, guard
+                order.number, tell, self._job, self._listeners, row, calls, siblings, guard
             )
         finally:
             self._hooks.call("worker_exit", self._facts, who)
@@ -243,6 +254,10 @@ class ServerCrew:
     def limit(self, workers: int) -> int:
         """Keeps the number of workers within what the board has rows for."""
         return min(max(1, workers), MOST_WORKERS)
+
+    def scaled(self, workers: int, before: int) -> None:
+        """Says so."""
+        self._hooks.call("nworkers_changed", self._facts, workers, before)
 
     def ready(self) -> None:
         """Says so, to people and to whoever waits."""
@@ -277,10 +292,7 @@ class ServerCrew:
         if self._supervisor.stopping:
             log.info("the reload ends with the server")
             return
-        where = f"{failure.where}: " if failure.where else ""
-        log.error("the reload failed, the old workers go on: %s%s", where, failure.problem)
-        if failure.details:
-            log.error("%s", failure.details)
+        log.error("the reload failed, the old workers go on: %s", failure.in_words())
 
     def stop_nears(self, delay: float) -> None:
         """Says so."""

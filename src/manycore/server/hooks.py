@@ -1,7 +1,7 @@
 """What a program wants to be called for in a server's life: functions of a hooks file.
 
-Rules: a hook that comes before something is ready keeps it from becoming so when it raises; any
-other that raises is told in the log, and all goes on.
+Rules: a hook that comes before something begins keeps it from beginning when it raises; any other
+that raises is told in the log, and all goes on.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ from manycore.errors import SettingsError, TargetError
 
 log = logging.getLogger("manycore.server")
 
-#: in the supervisor, called with the server (and `child_exit` with the worker too)
-IN_SUPERVISOR: Final = ("on_starting", "when_ready", "on_reload", "child_exit", "on_exit")
-#: in each worker, called with the server and the worker (`post_worker_init` with the worker)
-IN_WORKER: Final = ("post_fork", "post_worker_init", "worker_exit")
+#: in the supervisor, called with the server, and with the worker or the numbers it is about
+IN_SUPERVISOR: Final = (
+    "on_starting",
+    "nworkers_changed",
+    "pre_fork",
+    "when_ready",
+    "on_reload",
+    "pre_exec",
+    "child_exit",
+    "on_exit",
+)
+#: in each worker: some are called with the server and the worker, some with the worker
+IN_WORKER: Final = ("post_fork", "post_worker_init", "worker_int", "worker_abort", "worker_exit")
 NAMES: Final = (*IN_SUPERVISOR, *IN_WORKER)
 
 
@@ -47,7 +56,7 @@ class WorkerFacts:
 
     Attributes:
         number: Its place, from 1.
-        pid: Its process id; 0 once it has ended.
+        pid: Its process id; 0 before it has begun and once it has ended.
         generation: How many reloads came before it.
     """
 
@@ -87,6 +96,9 @@ class Hooks:
             raise SettingsError("--hooks", f"{place} has none of {', '.join(NAMES)}", "define one")
         return cls(functions, place)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._functions
+
     def require(self, name: str, *facts: Any) -> None:
         """Calls a hook, if there is one, that must not fail.
 
@@ -95,7 +107,7 @@ class Hooks:
         """
         try:
             self._call(name, facts)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             said = f"it raised {type(error).__name__}: {error}"
             details = "".join(traceback.format_exception(error))
             remedy = "correct that, then start again"
@@ -105,7 +117,7 @@ class Hooks:
         """Calls a hook, if there is one; what it raises is told in the log."""
         try:
             self._call(name, facts)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("the hook %s of %s failed; all goes on", name, self._place)
 
     def _call(self, name: str, facts: tuple[Any, ...]) -> None:

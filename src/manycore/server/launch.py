@@ -161,8 +161,7 @@ def main(fd: int) -> NoReturn:
     except PidFileError as error:
         failure = Failure(error.exit_code, error.problem, error.path, error.remedy)
     except TargetError as error:
-        what = (error.problem, error.target, error.remedy, error.details)
-        failure = Failure(error.exit_code, *what)
+        failure = Failure.of(error)
     except SettingsError as error:
         failure = Failure(error.exit_code, error.problem, error.where, error.remedy)
     if failure is None:

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from manycore.base import descriptors, signals, stackfile
 from manycore.base.sockets import Listener
@@ -48,16 +48,20 @@ _NOT_OURS = (
 )
 
 
-class Boot(NamedTuple):
-    """What is called while a worker becomes ready; what it raises keeps the worker from it.
+class Calls(NamedTuple):
+    """What is called in a worker's life; what the first two raise keeps it from becoming ready.
 
     Attributes:
         before: Before the target is loaded.
         after: When the mode has started.
+        quit: When it is told to end at once.
+        abort: When it is ended since it hangs; None: nothing is.
     """
 
     before: Callable[[], None]
     after: Callable[[], None]
+    quit: Callable[[], None]
+    abort: Callable[[], None] | None
 
 
 def live(
@@ -66,7 +70,7 @@ def live(
     job: Job,
     listeners: list[Listener],
     row: memoryview,
-    boot: Boot,
+    calls: Calls,
     siblings: Siblings,
     guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
@@ -78,7 +82,7 @@ def live(
         job: What to serve, and how.
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
-        boot: What is called meanwhile.
+        calls: What is called meanwhile.
         siblings: The other workers.
         guard: Gives the worker's protections, when told what it serves with, and whom to tell that
             it shall be renewed.
@@ -89,12 +93,11 @@ def live(
     set_title(f"worker {number}/{job.settings.workers}")
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
-        boot.before()
+        calls.before()
         mode = _boot(job, listeners, row, partial(os.eventfd_write, wake, 1))
-        boot.after()
+        calls.after()
     except TargetError as error:
-        what = {"where": error.target, "remedy": error.remedy, "details": error.details}
-        tell(Failure(ExitCode.TARGET_FAILED, error.problem, **what))
+        tell(Failure.of(error))
         return ExitCode.TARGET_FAILED
     except Exception as error:  # whatever it is, the supervisor must hear of it
         problem = f"{type(error).__name__}: {error}"
@@ -108,7 +111,10 @@ def live(
         stillness.look()
         tell(StacksReport())
 
-    with signals.captured(*_STOPS, *_unclaimed_signals(), stackfile.ASK) as inbox:
+    abort = [] if calls.abort is None else [signal.SIGABRT]
+    with signals.captured(*_STOPS, *_unclaimed_signals(), *abort, stackfile.ASK) as inbox:
+        inbox.react(signal.SIGQUIT, calls.quit)
+        inbox.react(signal.SIGABRT, partial(_abort, calls.abort))
         acceptor = Acceptor(
             listeners,
             mode,
@@ -130,6 +136,15 @@ def live(
         ):  # who never offloads has none
             offloading.end()
     return ExitCode.OK
+
+
+def _abort(call: Callable[[], None] | None) -> NoReturn:
+    """Dies as whoever is told to abort does, core dump and all, after a last call."""
+    try:
+        if call is not None:
+            call()
+    finally:
+        os.abort()
 
 
 def _boot(job: Job, listeners: list[Listener], row: memoryview, freed: Callable[[], None]) -> Mode:

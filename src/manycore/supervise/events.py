@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from manycore.errors import ExitCode
+from manycore.errors import ExitCode, TargetError
 
 BOOT_TRIES = 3  # a boot that fails by chance may fail twice
 
@@ -218,6 +218,19 @@ class SuccessorFails:
 
 
 @dataclass(frozen=True, slots=True)
+class BootFails:
+    """A place has no worker, since the one that should follow another could not boot.
+
+    Attributes:
+        number: The place.
+        failure: Why.
+    """
+
+    number: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class Abandon:
     """A worker survived KILL; the kernel holds it."""
 
@@ -240,6 +253,7 @@ Action: TypeAlias = (
     | WorkEnds
     | ReloadEnds
     | SuccessorFails
+    | BootFails
     | Abandon
     | Finish
 )
@@ -262,3 +276,14 @@ class Failure:
     where: str = ""
     remedy: str = ""
     details: str = ""
+
+    @classmethod
+    def of(cls, error: TargetError) -> Failure:
+        """Makes a failure of what is wrong with a target."""
+        what = (error.problem, error.target, error.remedy, error.details)
+        return cls(ExitCode.TARGET_FAILED, *what)
+
+    def in_words(self) -> str:
+        """Says it for the log: one line, and its traceback if there is one."""
+        line = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{line}\n{self.details.rstrip()}" if self.details else line

@@ -39,6 +39,7 @@ from .events import (
     Begin,
     Booted,
     BootFailed,
+    BootFails,
     Event,
     Exited,
     Failure,
@@ -258,6 +259,8 @@ class Rules:
                 return self._stop(Urgency.QUICK, now)
             if self._reloading and worker.generation == self.generation:
                 actions = self._end_reload(failure)
+            elif self.announced and worker.failure is not None:  # else its end says enough
+                actions = [BootFails(worker.number, failure)]
         return actions if place.worker is not None else actions + self._refill(worker.number, now)
 
     def _is_hopeless(self, place: _Place, failure: Failure) -> bool:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from manycore.base import signals, strangers
 from manycore.base.lifetime import exit_in_words
+from manycore.errors import TargetError
 
 from . import events
 from .asking import Asking, WorkerStacks
@@ -48,10 +49,14 @@ class Crew(Protocol):
 
         Raises:
             OSError: When there is no room for one more.
+            TargetError: When what is served does not want it now.
         """
 
     def limit(self, workers: int) -> int:
         """Gives the number of workers, near this one, that there may be."""
+
+    def scaled(self, workers: int, before: int) -> None:
+        """There shall be so many workers from now on."""
 
     def ready(self) -> None:
         """Every worker is ready, for the first time."""
@@ -159,7 +164,9 @@ class Supervisor:
                 self._crew.reload_ends(generation, failure)
             case events.SuccessorFails(number, failure, seconds):
                 words = "worker %d goes on, its successor failed (next try in %.0f s): %s"
-                log.error(words, number, seconds, failure.problem)
+                log.error(words, number, seconds, failure.in_words())
+            case events.BootFails(number, failure):
+                log.error("worker %d could not boot: %s", number, failure.in_words())
             case events.StopBegins():
                 self._crew.stopping()
             case events.WorkEnds():
@@ -181,6 +188,10 @@ class Supervisor:
         try:
             life = self._crew.life(order)
             handle = WorkerHandle.fork(order, life, self._inbox, private)
+        except TargetError as error:
+            self._pending.append(events.BootFailed(order.worker, Failure.of(error)))
+            self._pending.append(events.Exited(order.worker, "could not be started"))
+            return
         except OSError as error:
             reason = f"could not be started ({(error.strerror or str(error)).lower()})"
             log.error("worker %d %s", order.number, reason)  # noqa: TRY400  # it says all
@@ -261,7 +272,9 @@ class Supervisor:
 
     def scale(self, workers: int) -> None:
         """Changes the number of workers."""
-        self._wanted = workers
+        before, self._wanted = self._wanted, workers
+        if workers != before and not self.stopping:
+            self._crew.scaled(workers, before)
         self.ask(events.ScaleAsked(workers))
 
     @property

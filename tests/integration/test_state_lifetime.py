@@ -131,6 +131,18 @@ def test_private_state_goes_at_the_end(manager: Manager) -> None:
     assert not os.path.exists(path)
 
 
+def test_what_is_closed_can_be_printed(manager: Manager) -> None:
+    """It is told that it is closed; nothing that is printed raises."""
+    kinds = ["dict", "Namespace", "list", "set", "deque", "counter", "Lock", "Event", "Queue"]
+    boxes = [getattr(manager, kind)() for kind in kinds]
+    boxes += [manager.Value("i", 1), manager.Array("i", [1]), manager.Barrier(2)]
+    assert not any("closed" in repr(box) for box in boxes)
+    manager.shutdown()
+    for box in boxes:
+        assert repr(box).endswith("closed>")
+        assert str(box) == repr(box)
+
+
 def test_a_child_ends_without_taking_the_state_along(manager: Manager) -> None:
     """Neither its exit nor its interpreter's clean-up removes what the parent made."""
     box = manager.list()
@@ -488,6 +500,9 @@ def test_keys_end_at_their_time(manager: Manager) -> None:
     assert box.setdefault("goes", 5) == 5
     with pytest.raises(ValueError, match="ttl"):
         box.put("x", 1, ttl=0)
+    for ever in (float("inf"), 1e300):
+        box.put("x", 1, ttl=ever)
+        assert box.ttl("x") is None
 
 
 def test_bad_values_change_nothing(manager: Manager) -> None:
@@ -513,6 +528,8 @@ def test_bad_values_change_nothing(manager: Manager) -> None:
         manager.dict("x" * 1000)
     with pytest.raises(StateError):
         Manager(max_size=10)
+    with pytest.raises(StateError, match="empty"):
+        Manager("")
     assert (box.copy(), list(names)) == ({"a": 1}, [1])
 
 

@@ -138,7 +138,7 @@ class Barrier(Proxy):
         """Makes it as new; those who wait now get a `BrokenBarrierError`."""
         self._write(Gathering.reset)
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         now = self._gathering()
         state = "broken" if now.broken else f"{len(now.here)} of {self._parties}"
         return f"<Barrier {self._label()!r} {state}>"

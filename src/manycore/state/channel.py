@@ -110,7 +110,7 @@ class Channel(Proxy):
             key: bytes = cursor.key()
         return int.from_bytes(key[ID_BYTES + 1 :]) - (1 << 63)
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         last = _LAST.unpack(self._read_meta())[0]
         return f"<Channel {self._label()!r} {last} published>"
 

@@ -112,5 +112,5 @@ class Condition(Proxy):
         """Wakes every thread that waits."""
         self.notify(EVERYBODY)
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<Condition {self._label()!r}>"

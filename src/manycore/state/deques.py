@@ -45,7 +45,7 @@ class DequeProxy(Sequence):
             raise TypeError("sequence index must be integer, not 'slice'")
         return super().__getitem__(index)
 
-    def __str__(self) -> str:
+    def _str(self) -> str:
         return (
             f"deque({list(self)!r}"
             + ("" if self._maxlen is None else f", maxlen={self._maxlen}")

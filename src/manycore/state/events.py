@@ -76,7 +76,7 @@ class Event(Proxy):
 
         return wait(self, attempt, None if timeout is None else max(0.0, timeout)) is True
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<Event {self._label()!r} {'set' if self.is_set() else 'unset'}>"
 
     def _state(self) -> tuple[bool, int]:

@@ -3,7 +3,8 @@
 Guarantees: a private directory is removed by the process that made it, when that ends in good
 order, and otherwise by the next manager that starts; never while its maker lives or any process has
 it open. A directory is used only if it is ours, and nobody else can write to it. Nothing is read
-from a file before that is known.
+from a file before that is known. A directory that lasts is made by one process at a time; killed
+while it does, it leaves what the next one finishes.
 
 Two independent signs must agree before anything is swept: the maker's identity in the directory's
 name is dead, and its `held` file, on which every user has a shared flock, can be locked.
@@ -19,8 +20,9 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -36,6 +38,13 @@ LARGEST_MAP: Final = 1 << 40  # bytes of address space, which cost nothing until
 SMALLEST_SIZE: Final = 1 << 20  # bytes: below this the store's own pages are most of the file
 _FACTS: Final = "manycore.json"
 _HELD: Final = "held"
+_GATES: Final = "gates"
+_BOOT: Final = "boot"
+_DRAFT: Final = ".draft"  # behind the name of a file that is being written
+#: what is there before the facts are, which make a directory ours
+_BEFORE_FACTS: Final = frozenset({_HELD, _GATES, _BOOT, _BOOT + _DRAFT, _FACTS + _DRAFT})
+_PATIENCE: Final = 60.0  # seconds: after a restart the one before us reads the whole file
+_LOOK: Final = 0.005  # seconds between two tries to have the turn
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -65,7 +74,7 @@ class Home:
     @property
     def gates(self) -> str:
         """The directory of the named pipes that waiting processes sleep on."""
-        return os.path.join(self.path, "gates")
+        return os.path.join(self.path, _GATES)
 
 
 def create_private(max_size: int | None, maker: str | None = None) -> Home:
@@ -93,10 +102,15 @@ def open_lasting(path: str, max_size: int | None, durability: Durability | None)
     with suppress(FileExistsError):
         os.makedirs(path, 0o700)
     _check_owner(path)
-    if not os.path.exists(os.path.join(path, _FACTS)):
-        if set(os.listdir(path)) - {_HELD, "gates"}:
-            raise StateRefused(path, "it holds files that manycore did not make", "give another")
-        return _furnish(path, private=False, durability=durability or "process", max_size=max_size)
+    with _turn(path):
+        if not os.path.exists(os.path.join(path, _FACTS)):
+            if set(os.listdir(path)) - _BEFORE_FACTS:
+                raise StateRefused(
+                    path, "it holds files that manycore did not make", "give another"
+                )
+            return _furnish(
+                path, private=False, durability=durability or "process", max_size=max_size
+            )
     home = attach(path)
     _prepare(path)
     if durability not in {None, home.durability}:
@@ -232,29 +246,65 @@ def _furnish(path: str, *, private: bool, durability: Durability, max_size: int 
     home = Home(path, private, durability, max_size, (size + spare) // _PAGE * _PAGE)
     facts = {"format": FORMAT, **asdict(home)}
     del facts["path"]
-    written = os.path.join(path, f".{_FACTS}-{secrets.token_hex(4)}")
-    with open(written, "x", encoding="utf-8", opener=_privately) as file:
-        json.dump(facts, file)
-    try:
-        os.link(written, os.path.join(path, _FACTS))
-    except FileExistsError:  # another process was first: its facts count
-        home = attach(path)
-    finally:
-        os.unlink(written)
     _write_boot(home)
+    _write(path, _FACTS, json.dumps(facts))
     return home
+
+
+@contextmanager
+def _turn(path: str) -> Iterator[None]:
+    """Lets one process at a time make a directory, or look whether its file is whole.
+
+    The kernel ends the turn of a process that is killed.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _locked(fd):
+            if time.monotonic() > deadline:
+                raise StateError(
+                    path, f"another process has made or checked it for {_PATIENCE:.0f} s", "end it"
+                )
+            time.sleep(_LOOK)
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a forked copy of this process may have the descriptor too
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(path: str, name: str, text: str) -> None:
+    """Writes a file that is there whole or not at all, a power cut's moment included."""
+    draft = os.path.join(path, name + _DRAFT)
+    with open(draft, "w", encoding="utf-8", opener=_privately) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, os.path.join(path, name))
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _prepare(path: str) -> None:
     """Makes what is empty when nobody is there, and so gets lost when a directory is copied."""
     with suppress(FileExistsError):
-        os.mkdir(os.path.join(path, "gates"), 0o700)
+        os.mkdir(os.path.join(path, _GATES), 0o700)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(os.path.join(path, _HELD), flags, 0o600))
 
 
 def _privately(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _check_owner(path: str) -> None:
@@ -284,27 +334,28 @@ def _check_owner(path: str) -> None:
                 )
 
 
-def _boot_file(home: Home) -> str:
-    return os.path.join(home.path, "boot")
-
-
 def _write_boot(home: Home) -> None:
-    with open(_boot_file(home), "w", encoding="ascii", opener=_privately) as file:
-        file.write(f"{life.boot():08x}")
+    _write(home.path, _BOOT, f"{life.boot():08x}")
 
 
 def _check_boot(home: Home) -> None:
     """After a restart of the machine, reads the whole file before anybody trusts it."""
+    if _is_of_this_boot(home):
+        return
+    with _turn(home.path):
+        if not _is_of_this_boot(home):  # nobody has read it meanwhile
+            if home.durability == "process" and os.path.exists(home.data):
+                verify(home)
+            _write_boot(home)
+
+
+def _is_of_this_boot(home: Home) -> bool:
     try:
-        with open(_boot_file(home), encoding="ascii") as file:
+        with open(os.path.join(home.path, _BOOT), encoding="ascii") as file:
             booted = re.fullmatch(r"[0-9a-f]{8}", file.read())
     except OSError:
-        booted = None
-    if booted is not None and int(booted[0], 16) == life.boot():
-        return
-    if home.durability == "process" and os.path.exists(home.data):
-        verify(home)
-    _write_boot(home)
+        return False
+    return booted is not None and int(booted[0], 16) == life.boot()
 
 
 def verify(home: Home) -> None:

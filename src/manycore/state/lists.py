@@ -43,7 +43,7 @@ class ListProxy(Sequence):
         else:
             super().__delitem__(index)
 
-    def __str__(self) -> str:
+    def _str(self) -> str:
         return str(list(self))
 
     def __add__(self, other: Any) -> list[Any]:

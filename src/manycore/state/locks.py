@@ -47,7 +47,7 @@ class _Exclusive(Acquirable):
         holder = self._read_meta()
         return not holder.startswith(_FREE) and life.is_alive(holder)
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         state = "locked" if self.locked() else "free"
         return f"<{type(self).__name__} {self._label()!r} {state}>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -132,7 +133,9 @@ class Manager(Containers):
 
 
 def _check_arguments(path: Any, max_size: Any, durability: Any) -> None:
-    where = "Manager" if path is None else str(path)
+    where = "Manager" if path is None else str(path) or "Manager"
+    if path is not None and not os.fspath(path):
+        raise StateError(where, "the path is empty", "give a directory, or None for memory")
     if durability not in {None, "process", "power"}:
         raise StateError(
             where, f"durability={durability!r} is neither", 'give "process" or "power"'

@@ -19,6 +19,7 @@ from .writing import Writing
 
 _EMPTY: Final = COUNTS.pack(0, 0)
 _LEAST_TTL: Final = 1e-3  # seconds left to an item whose time ended while it was edited
+_LONGEST_TTL: Final = 1e12  # seconds, 30,000 years: the index counts microseconds in 64 bits
 _MISSING: Final = object()
 
 
@@ -110,10 +111,10 @@ class DictProxy(Proxy):
     def __reversed__(self) -> Iterator[Any]:
         return iter(self.keys()[::-1])
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<DictProxy {self._label()!r} {len(self)} items>"
 
-    def __str__(self) -> str:
+    def _str(self) -> str:
         return str(self.copy())
 
     def __or__(self, other: Any) -> dict[Any, Any]:
@@ -140,8 +141,8 @@ class DictProxy(Proxy):
         Args:
             key: The key.
             value: Its value.
-            ttl: Seconds after which the key is gone; None: it stays. Setting it again, by
-                whichever method, forgets an earlier time.
+            ttl: Seconds after which the key is gone; None, or infinity: it stays. Setting it
+                again, by whichever method, forgets an earlier time.
 
         Raises:
             ValueError: When `ttl` is not above 0.
@@ -150,8 +151,8 @@ class DictProxy(Proxy):
             raise ValueError(f"ttl={ttl!r} is not above 0")
         name, exact = encode_key(key)
         data = self._dumps(value)
-        expires = None if ttl is None else time.time() + ttl
-        if ttl is not None:
+        expires = None if ttl is None or ttl > _LONGEST_TTL else time.time() + ttl
+        if expires is not None:
             self._drop_expired()
         writing = self._store.writing
         with writing.lock, writing as txn, txn:

@@ -53,6 +53,6 @@ class Namespace(Proxy):
         except KeyError:
             raise AttributeError(f"the namespace has no attribute {name!r}") from None
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         attributes = ", ".join(f"{name}={value!r}" for name, value in sorted(self._dict.items()))
         return f"Namespace({attributes})"

@@ -124,6 +124,26 @@ class Proxy:
     def __hash__(self) -> int:
         return hash((self._number, self._store.home.path))
 
+    def __repr__(self) -> str:
+        try:
+            return self._repr()
+        except StateClosed:  # what cannot be used can be printed
+            return f"<{type(self).__name__} {self._label()!r} closed>"
+
+    def __str__(self) -> str:
+        try:
+            return self._str()
+        except StateClosed:
+            return repr(self)
+
+    def _repr(self) -> str:
+        """Gives what `repr` shows while the container is there."""
+        raise NotImplementedError
+
+    def _str(self) -> str:
+        """Gives what is printed of it."""
+        return repr(self)
+
     def _gone(self) -> StateClosed:
         return StateClosed(self._label(), "it is gone", "it was deleted, or its last owner let go")
 

@@ -201,7 +201,7 @@ class Queue(Proxy):
     def __len__(self) -> int:
         return self.qsize()
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<{type(self).__name__} {self._label()!r} {self.qsize()} items>"
 
     def settle(self, key: bytes, *, put_back: bool = False) -> None:

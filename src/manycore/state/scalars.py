@@ -75,7 +75,7 @@ class ValueProxy(Proxy):
             yield value
             self.value = value
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"ValueProxy({self._typecode!r}, {self.value!r})"
 
 
@@ -139,7 +139,7 @@ class Counter(Proxy):
     def __int__(self) -> int:
         return self.get()
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<Counter {self._label()!r} {self.get()}>"
 
 
@@ -201,7 +201,7 @@ class ArrayProxy(Proxy):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._numbers())
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"array({self._typecode!r}, {self._numbers().tolist()!r})"
 
     def _locate(self, txn: Any, index: int, problem: str) -> tuple[array.array[Any], int]:

@@ -58,7 +58,7 @@ class Semaphore(Acquirable):
         """Gives how many permits are free."""
         return Permits.parse(self._read_meta()).free
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<{type(self).__name__} {self._label()!r} {self.get_value()} free>"
 
     def _attempt(self, txn: Any, dead: frozenset[bytes], me: str) -> bool | Blocked:

@@ -81,7 +81,7 @@ class Sequence(Proxy):
     def __reversed__(self) -> Iterator[Any]:
         return iter(list(self)[::-1])
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<{type(self).__name__} {self._label()!r} {len(self)} items>"
 
     def append(self, value: Any) -> None:

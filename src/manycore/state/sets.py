@@ -47,10 +47,10 @@ class SetProxy(Proxy):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.copy())
 
-    def __repr__(self) -> str:
+    def _repr(self) -> str:
         return f"<SetProxy {self._label()!r} {len(self)} items>"
 
-    def __str__(self) -> str:
+    def _str(self) -> str:
         return str(self.copy())
 
     def copy(self) -> set[Any]:

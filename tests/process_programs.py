@@ -10,7 +10,9 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+from manycore import Process
 from manycore.base import family
 
 PATIENCE = 20.0  # seconds: nothing here takes that long, unless it hangs
@@ -24,6 +26,16 @@ def eventually(condition: Callable[[], object], within: float = PATIENCE) -> boo
             return False
         time.sleep(0.005)
     return True
+
+
+def result_of(target: Any, *args: Any, method: str | None = None) -> Any:
+    """Gives what a function returns, or raises, in a process of its own."""
+    process = Process(target=target, args=args, start_method=method)
+    process.start()
+    try:
+        return process.result(PATIENCE)
+    finally:
+        process.join(PATIENCE)
 
 
 def run(

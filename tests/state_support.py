@@ -6,22 +6,12 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-def eventually(condition: Callable[[], Any], within: float = 10.0) -> Any:
-    """Waits until something is true; fails when that takes too long."""
-    deadline = time.monotonic() + within
-    while True:
-        result = condition()
-        if result:
-            return result
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.005)
+from eventually import eventually
 
 
 class Child:
@@ -60,7 +50,7 @@ class Child:
 
     def wait(self, within: float = 20.0) -> int:
         """Gives its exit code; fails when it takes too long."""
-        eventually(self.is_over, within)
+        eventually(self.is_over, within=within)
         assert self._status is not None
         return self._status
 
@@ -89,6 +79,10 @@ def children() -> Iterator[Callable[..., Child]]:
     finally:
         for child in started:
             child.end()
+
+
+#: what the fixture `start` gives: it forks a process that runs a function
+Start = Callable[..., Child]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -17,7 +17,7 @@ import pytest
 
 from manycore import Process
 from manycore.base import template
-from process_programs import PATIENCE, run
+from process_programs import result_of, run
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +28,6 @@ def _no_template_left() -> Iterator[None]:
 
 
 METHODS = ["template", "fork", "spawn"]
-
-
-def result_of(target: Any, *args: Any, method: str | None = None) -> Any:
-    process = Process(target=target, args=args, start_method=method)
-    process.start()
-    try:
-        return process.result(PATIENCE)
-    finally:
-        process.join(PATIENCE)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,7 +15,7 @@ import pytest
 import manycore
 from manycore import Process
 from manycore.base import template
-from process_programs import PATIENCE, run
+from process_programs import PATIENCE, result_of, run
 
 
 @pytest.fixture(autouse=True)
@@ -29,15 +29,6 @@ METHODS = ["template", "fork", "spawn"]
 
 #: the standard library keeps the file that its first shared value is in
 KEPT = [manycore.Value("i"), manycore.Array("d", 100), manycore.Barrier(1)]
-
-
-def result_of(target: Any, *args: Any, method: str | None = None) -> Any:
-    process = Process(target=target, args=args, start_method=method)
-    process.start()
-    try:
-        return process.result(PATIENCE)
-    finally:
-        process.join(PATIENCE)
 
 
 @pytest.mark.parametrize("method", METHODS)

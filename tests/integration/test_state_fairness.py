@@ -6,32 +6,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from queue import Empty
 from typing import Any
 
 import pytest
 
+from eventually import eventually
 from manycore import Manager
 from manycore.state import gates
 from manycore.state.bells import waiting
 from manycore.state.locks import PATIENCE
-from state_support import Child, children, eventually, is_sleeping
-
-Start = Callable[..., Child]
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with Manager() as manager:
-        yield manager
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with children() as start:
-        yield start
+from state_support import Child, Start, is_sleeping
 
 
 def after_sleeping(act: Callable[[], Any]) -> None:
@@ -66,8 +53,8 @@ def line_up(start: Start, proxy: Any, *functions: Callable[[], Any]) -> list[Chi
     for function in functions:
         there = waiting(proxy)
         found.append(start(function))
-        eventually(partial(is_longer, proxy, there))
-    eventually(lambda: all(is_sleeping(child.pid) for child in found))
+        eventually(partial(is_longer, proxy, there), within=10)
+    eventually(lambda: all(is_sleeping(child.pid) for child in found), within=10)
     return found
 
 
@@ -114,7 +101,7 @@ def test_one_waiter_is_woken_at_a_time(line: tuple[Any, Any, Any], start: Start)
     before = [switches(child) for child in waiters]
     go()
     os.eventfd_read(done)
-    eventually(lambda: is_sleeping(waiters[0].pid))
+    eventually(lambda: is_sleeping(waiters[0].pid), within=10)
     assert [switches(child) for child in waiters[1:]] == before[1:]
     assert switches(waiters[0]) > before[0]
     os.close(done)

@@ -5,28 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from manycore import Manager
 from manycore.errors import StateClosed
 from manycore.state import store, writing
-from state_support import Child, children
-
-Start = Callable[..., Child]
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with Manager() as manager:
-        yield manager
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with children() as start:
-        yield start
+from state_support import Start
 
 
 def test_a_fork_does_not_wait_for_ever(

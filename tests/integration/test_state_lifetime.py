@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import cloudpickle
 import pytest
 from lmdb import verify
 
+from eventually import eventually
 from manycore import (
     Manager,
     StateClosed,
@@ -30,21 +31,7 @@ from manycore import (
     StateTypeError,
 )
 from manycore.state import home
-from state_support import Child, children, eventually
-
-Start = Callable[..., Child]
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with Manager() as manager:
-        yield manager
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with children() as start:
-        yield start
+from state_support import Start
 
 
 def use(names: Any, ages: Any, hits: Any) -> None:
@@ -175,7 +162,7 @@ def test_what_the_killed_left_is_swept_and_the_living_are_not(start: Start) -> N
         child = os.fork()
         if child == 0:
             use()
-        eventually(lambda: "b" in box)
+        eventually(lambda: "b" in box, within=10)
         os.write(writer, f"{child} {manager.path}\n".encode())
         signal.pause()
 
@@ -189,7 +176,7 @@ def test_what_the_killed_left_is_swept_and_the_living_are_not(start: Start) -> N
         with Manager():
             assert os.path.exists(path), "somebody still uses it"
         os.kill(grandchild, signal.SIGKILL)
-        eventually(lambda: not _holds(path), 5.0)
+        eventually(lambda: not _holds(path), within=5)
         with Manager():
             assert not os.path.exists(path)
         living.list([1])
@@ -491,7 +478,7 @@ def test_keys_end_at_their_time(manager: Manager) -> None:
     assert len(box) == 3
     assert 59 < (box.ttl("later") or 0) <= 60
     assert box.ttl("stays") is None
-    eventually(lambda: "goes" not in box)
+    eventually(lambda: "goes" not in box, within=10)
     assert (box.get("goes"), len(box), box.copy()) == (None, 2, {"stays": 0, "later": 1})
     with pytest.raises(KeyError):
         box["goes"]

@@ -7,27 +7,13 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
+from eventually import eventually
 from manycore import Manager, StateClosed, StateError
 from manycore.state.bells import waiting
-from state_support import Child, children, cpu_seconds, eventually, is_sleeping
-
-Start = Callable[..., Child]
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with Manager() as manager:
-        yield manager
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with children() as start:
-        yield start
+from state_support import Start, cpu_seconds, is_sleeping
 
 
 def hold_for_ever(lock: object, held: object) -> None:
@@ -63,9 +49,9 @@ def test_a_chain_of_waiters_survives_the_death_of_each(manager: Manager, start: 
 
     line = [start(take_and_stay) for _ in range(5)]
     for taken in range(1, 5):
-        eventually(lambda: len(turns) == taken)  # noqa: B023  # asked at once
+        eventually(lambda: len(turns) == taken, within=10)  # noqa: B023  # asked at once
         next(one for one in line if one.pid == turns[-1]).kill()
-    eventually(lambda: len(turns) == 5)
+    eventually(lambda: len(turns) == 5, within=10)
     assert len(set(turns)) == 5
 
 
@@ -74,7 +60,7 @@ def test_waiting_costs_no_cpu_and_leaves_nothing_behind(manager: Manager, start:
     lock = manager.Lock()
     lock.acquire()
     waiter = start(lock.acquire, True, 0.7)
-    eventually(lambda: waiting(lock) == 1 and is_sleeping(waiter.pid))
+    eventually(lambda: waiting(lock) == 1 and is_sleeping(waiter.pid), within=10)
     before = cpu_seconds(waiter.pid)
     time.sleep(0.3)
     assert cpu_seconds(waiter.pid) - before <= 0.01
@@ -96,7 +82,7 @@ def test_a_signal_does_not_end_a_wait(manager: Manager, start: Start) -> None:
 
     waiter = start(wait_through_signals)
     assert got.wait(10.0)
-    eventually(lambda: waiting(lock) == 1)
+    eventually(lambda: waiting(lock) == 1, within=10)
     for _ in range(5):
         waiter.signal(signal.SIGUSR1)
         time.sleep(0.01)
@@ -197,7 +183,7 @@ def test_a_full_queue_makes_writers_wait(manager: Manager, start: Start) -> None
     with pytest.raises(queue.Full):
         jobs.put(3, timeout=0.02)
     writer = start(jobs.put, 3)
-    eventually(lambda: waiting(jobs) == 1)
+    eventually(lambda: waiting(jobs) == 1, within=10)
     assert jobs.get() == 1
     writer.join()
     assert [jobs.get(), jobs.get()] == [2, 3]
@@ -280,7 +266,7 @@ def test_an_event_wakes_everybody_even_if_only_for_a_moment(manager: Manager, st
         assert event.wait(10.0)
 
     line = [start(wait) for _ in range(3)]
-    eventually(lambda: waiting(event) == 3)
+    eventually(lambda: waiting(event) == 3, within=10)
     event.set()
     event.clear()
     for child in line:
@@ -300,11 +286,11 @@ def test_notify_wakes_so_many_of_the_living(manager: Manager, start: Start) -> N
     line = []
     for name in range(3):
         line.append(start(wait, name))
-        eventually(lambda: waiting(turn) == name + 1)  # noqa: B023  # asked at once
+        eventually(lambda: waiting(turn) == name + 1, within=10)  # noqa: B023  # asked at once
     line[0].kill()
     with turn:
         turn.notify()
-    eventually(lambda: list(woken) == [1])
+    eventually(lambda: list(woken) == [1], within=10)
     with turn:
         turn.notify_all()
     line[2].join()
@@ -329,14 +315,14 @@ def test_a_barrier_opens_for_all_and_breaks_for_all(manager: Manager, start: Sta
     assert len(places) == 2
 
     victim = start(meet)
-    eventually(lambda: barrier.n_waiting == 1)
+    eventually(lambda: barrier.n_waiting == 1, within=10)
 
     def meet_in_vain() -> None:
         with pytest.raises(threading.BrokenBarrierError):
             barrier.wait(10.0)
 
     other = start(meet_in_vain)
-    eventually(lambda: barrier.n_waiting == 2)
+    eventually(lambda: barrier.n_waiting == 2, within=10)
     victim.kill()
     other.join()
     assert barrier.broken
@@ -378,7 +364,7 @@ def test_who_waits_for_a_container_that_is_deleted_is_told(manager: Manager, sta
             jobs.get(timeout=10.0)
 
     waiter = start(get_in_vain)
-    eventually(lambda: waiting(jobs) == 1)
+    eventually(lambda: waiting(jobs) == 1, within=10)
     manager.delete("jobs")
     waiter.join()
     with pytest.raises(StateClosed):
@@ -396,7 +382,7 @@ def test_a_stopped_process_holds_up_only_who_needs_it(manager: Manager, start: S
         lock.release()
 
     stopped, other = start(take), start(take)
-    eventually(lambda: waiting(lock) == 2)
+    eventually(lambda: waiting(lock) == 2, within=10)
     stopped.signal(signal.SIGSTOP)
     os.waitpid(stopped.pid, os.WUNTRACED)
     lock.release()

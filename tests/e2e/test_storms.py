@@ -11,7 +11,7 @@ import pytest
 STORMS = Path(__file__).parents[2] / "benchmarks" / "server" / "storms.py"
 
 
-@pytest.mark.parametrize("combination", [("threads", "tls"), ("asgi", "unix")])
+@pytest.mark.parametrize("combination", [("threads", "tls"), ("protocol", "tls"), ("asgi", "unix")])
 def test_only_the_killed_break_anything(combination: tuple[str, str]) -> None:
     """A reload refuses and breaks no connection, and a kill breaks only those of the victim."""
     done = subprocess.run(

@@ -26,11 +26,13 @@ from manycore.watch.control import ControlSocket
 
 from . import inside, statistics, upgrade, worker
 from .control import ServerControl
+from .entrance import Entrance
 from .handover import Inboxes
 from .hangwatch import HangWatch
 from .hooks import Hooks, ServerFacts, WorkerFacts
 from .inside import Inside
 from .job import Job
+from .lastgood import LastGood
 from .plan import describe_limit
 from .protection.protections import Protections
 from .service import Service
@@ -89,6 +91,7 @@ class ServerCrew:
         self._identity = privileges.find(job.settings.user, job.settings.group)
         self._protections = Protections(job.settings, board)
         self._hangs = HangWatch(job.settings.timeout, board, self._rows)
+        self._last_good = LastGood() if job.settings.certificate else None
 
     def begin(self, supervisor: Supervisor) -> None:
         """Opens the control socket, if there shall be one."""
@@ -209,6 +212,8 @@ class ServerCrew:
         self._inboxes.close()
         self._protections.close()
         self._hangs.close()
+        if self._last_good is not None:
+            self._last_good.close()
 
     def life(self, order: Spawn) -> Life:
         """Prepares a worker."""
@@ -223,9 +228,12 @@ class ServerCrew:
         use_row(self._board, row)
         self._protections.share_among(self._supervisor.workers)
         self._starts[order.number] += 1
-        return partial(self._live, order, row)
+        # whoever reloads wants the files of now, or to hear what is wrong with them
+        strict = self._supervisor.reloading
+        entrance = partial(Entrance, self._job.settings, self._last_good, strict=strict)
+        return partial(self._live, order, row, entrance)
 
-    def _live(self, order: Spawn, index: int, tell: Tell) -> int:
+    def _live(self, order: Spawn, index: int, entrance: Callable[[], Entrance], tell: Tell) -> int:
         privileges.become(self._identity)
         row = self._board.row(index)
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
@@ -246,7 +254,15 @@ class ServerCrew:
             siblings = Siblings(order.number, self._inboxes, self._board)
             guard = self._protections.guard(index, self._hangs.ring)
             return worker.live(
-                order.number, tell, self._job, self._listeners, row, calls, siblings, guard
+                order.number,
+                tell,
+                self._job,
+                self._listeners,
+                row,
+                calls,
+                entrance,
+                siblings,
+                guard,
             )
         finally:
             self._hooks.call("worker_exit", self._facts, who)

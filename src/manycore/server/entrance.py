@@ -21,6 +21,8 @@ from .visit import Visit
 if TYPE_CHECKING:
     import ssl
 
+    from .lastgood import LastGood
+
 log = logging.getLogger("manycore.server")
 
 _LOOK: Final = 1024  # bytes that are looked at, of which only the header's are taken
@@ -35,12 +37,16 @@ class Entrance:
 
     Args:
         settings: What has to be passed.
+        last_good: The certificates that served, which stand in for bad files.
+        strict: Whether they must not.
 
     Raises:
         SettingsError: When a certificate cannot serve.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(
+        self, settings: ServeSettings, last_good: LastGood | None = None, *, strict: bool = True
+    ) -> None:
         self._timeout = settings.handshake_timeout
         self._proxied = settings.proxy_protocol
         self._from = settings.proxy_from
@@ -48,7 +54,7 @@ class Entrance:
         if settings.certificate:
             from .tls import Certificates
 
-            self._certificates = Certificates(settings)
+            self._certificates = Certificates(settings, last_good, strict=strict)
 
     @property
     def is_open(self) -> bool:

@@ -160,10 +160,8 @@ def main(fd: int) -> NoReturn:
         failure = _run_parcel(parcel, tell)
     except PidFileError as error:
         failure = Failure(error.exit_code, error.problem, error.path, error.remedy)
-    except TargetError as error:
+    except (TargetError, SettingsError) as error:
         failure = Failure.of(error)
-    except SettingsError as error:
-        failure = Failure(error.exit_code, error.problem, error.where, error.remedy)
     if failure is None:
         sys.exit(ExitCode.OK)
     tell(failure)

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 from manycore.base import descriptors, signals, stackfile
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
-from manycore.errors import ExitCode, TargetError
+from manycore.errors import ExitCode, SettingsError, TargetError
 from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
@@ -23,6 +23,7 @@ from manycore.supervise.report import LetGoReport, ReadyReport, SpentReport, Sta
 
 from . import modes
 from .acceptor import Acceptor
+from .entrance import Entrance
 from .job import Job
 from .modes.mode import Mode
 from .plan import plan
@@ -71,6 +72,7 @@ def live(
     listeners: list[Listener],
     row: memoryview,
     calls: Calls,
+    entrance: Callable[[], Entrance],
     siblings: Siblings,
     guard: Callable[[Mode, Callable[[], None]], Guard],
 ) -> int:
@@ -83,6 +85,7 @@ def live(
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
         calls: What is called meanwhile.
+        entrance: Gives what each connection passes first.
         siblings: The other workers.
         guard: Gives the worker's protections, when told what it serves with, and whom to tell that
             it shall be renewed.
@@ -94,11 +97,12 @@ def live(
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
         calls.before()
-        mode = _boot(job, listeners, row, partial(os.eventfd_write, wake, 1))
+        freed = partial(os.eventfd_write, wake, 1)
+        mode = _boot(job, listeners, entrance, row, freed)
         calls.after()
-    except TargetError as error:
+    except (TargetError, SettingsError) as error:
         tell(Failure.of(error))
-        return ExitCode.TARGET_FAILED
+        return error.exit_code
     except Exception as error:  # whatever it is, the supervisor must hear of it
         problem = f"{type(error).__name__}: {error}"
         tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
@@ -147,11 +151,17 @@ def _abort(call: Callable[[], None] | None) -> NoReturn:
         os.abort()
 
 
-def _boot(job: Job, listeners: list[Listener], row: memoryview, freed: Callable[[], None]) -> Mode:
+def _boot(
+    job: Job,
+    listeners: list[Listener],
+    entrance: Callable[[], Entrance],
+    row: memoryview,
+    freed: Callable[[], None],
+) -> Mode:
     address = listeners[0].address
     planned = plan(job.load(), job.name, address, job.settings)
     descriptors.allow(planned.limit + SPARE_DESCRIPTORS)
-    mode = modes.create(planned, job.name, address, job.settings, row, freed)
+    mode = modes.create(planned, job.name, address, job.settings, entrance(), row, freed)
     mode.start()
     row[Column.MODE] = MODES.index(planned.mode)
     return mode

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from manycore.errors import ExitCode, TargetError
+from manycore.errors import ExitCode, SettingsError, TargetError
 
 BOOT_TRIES = 3  # a boot that fails by chance may fail twice
 
@@ -278,10 +278,12 @@ class Failure:
     details: str = ""
 
     @classmethod
-    def of(cls, error: TargetError) -> Failure:
-        """Makes a failure of what is wrong with a target."""
+    def of(cls, error: TargetError | SettingsError) -> Failure:
+        """Makes a failure of what is wrong with a target, or with how it shall be served."""
+        if isinstance(error, SettingsError):
+            return cls(error.exit_code, error.problem, error.where, error.remedy)
         what = (error.problem, error.target, error.remedy, error.details)
-        return cls(ExitCode.TARGET_FAILED, *what)
+        return cls(error.exit_code, *what)
 
     def in_words(self) -> str:
         """Says it for the log: one line, and its traceback if there is one."""

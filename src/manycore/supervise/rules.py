@@ -265,7 +265,7 @@ class Rules:
 
     def _is_hopeless(self, place: _Place, failure: Failure) -> bool:
         """Whether to give up, now that a boot has failed."""
-        if not self.announced and failure.code is ExitCode.TARGET_FAILED:
+        if not self.announced and failure.code in {ExitCode.TARGET_FAILED, ExitCode.USAGE}:
             return True  # it would fail for every worker in the same way
         if place.boots_failed < self.policy.boot_tries:
             return False

@@ -20,6 +20,7 @@ def create(
     name: str,
     address: SocketAddress,
     settings: ServeSettings,
+    entrance: Entrance,
     row: memoryview,
     freed: Callable[[], None],
 ) -> Mode:
@@ -30,15 +31,14 @@ def create(
         name: What to call the target in an error.
         address: What the first listener is reached by.
         settings: The loop's kind, and what is slow.
+        entrance: What each connection passes first.
         row: The worker's row on the board.
         freed: Called, from any thread, when what `Mode.wake_below` asked for has come.
 
     Raises:
         MissingExtra: When a library that the mode needs is not installed.
-        SettingsError: When a certificate cannot serve.
         TargetError: When the target turns out not to be what the plan says.
     """
-    entrance = Entrance(settings)
     if plan.mode == "asyncio":
         return _create_loop(plan, name, settings, entrance, row, freed)
     handler = plan.handler

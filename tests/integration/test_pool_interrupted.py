@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed, wait
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -43,13 +44,13 @@ def interrupted() -> Iterator[Callable[[], AbstractContextManager[Callable[[], N
 
 
 def use(pool: Any) -> None:
-    """Uses it in every way in which one waits for one result, or one map.
-
-    `concurrent.futures.wait` is not among them: it takes locks one after the other in its own code,
-    and an interruption leaves those held that it has.
-    """
+    """Uses it in every way in which one waits for a result, for a map or for several calls."""
     assert pool.submit(abs, -1).result(WITHIN) == 1
     assert list(pool.map(abs, range(50))) == list(range(50))
+    futures = [pool.submit(abs, -number) for number in range(20)]
+    assert wait(futures, WITHIN).not_done == set()
+    futures = [pool.submit(abs, -number) for number in range(20)]
+    assert {future.result() for future in as_completed(futures, WITHIN)} == set(range(20))
     if isinstance(pool, Pool):
         assert list(pool.imap(abs, range(50))) == list(range(50))
         assert pool.apply_async(abs, (-3,)).get(WITHIN) == 3

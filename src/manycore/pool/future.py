@@ -5,9 +5,9 @@ Condition that nobody waits on. This one makes what it needs when it is needed.
 
 Rules:
 
-1. Whoever looks at a future from outside makes its Condition first, under a lock that is one for
-   all, and then looks at its state. A batch of futures is finished under the same lock: those that
-   nobody looks at by setting their state, the others after that, each under its own Condition.
+1. Whoever looks at a future from outside says so first, under a lock that is one for all, and then
+   looks at its state. A batch of futures is finished under the same lock: those that nobody looks
+   at by setting their state, the others after that, one by one, as `onlookers` has it.
 2. Who waits for a result sleeps on a lock of its own. `with` over a plain lock is not interrupted
    between taking it and noting that; over a Condition it may be, by Ctrl-C, and then whoever
    finishes the future would wait for ever.
@@ -20,49 +20,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, _base
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from concurrent.futures._base import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+)
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from manycore.base.conditions import Condition, Event, acquire
+from manycore.base.conditions import acquire
 
 from .limits import NO_LIMITS, Limits
+from .onlookers import LOOKING, Glance, Onlookers, end
 
-__all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Future", "finish"]
+__all__ = [
+    "CANCELLED",
+    "CANCELLED_AND_NOTIFIED",
+    "FINISHED",
+    "PENDING",
+    "RUNNING",
+    "Future",
+    "finish",
+]
 
 CANCELLING: Final = threading.Lock()  # for futures of no queue
 
-
-_MAKING: Final = threading.Lock()
-
-
-class _Lazy:
-    """An attribute that is made on first use, by whichever thread comes first."""
-
-    def __init__(self, name: str, make: Callable[[], Any]) -> None:
-        self._name = name
-        self._make = make
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        with _MAKING:
-            value = instance.__dict__.setdefault(self._name, self._make())
-            instance.observed = True
-            return value
-
-
-class _Waiters(list[Any]):
-    """Who waits for several futures, in `concurrent.futures.wait` or `as_completed`."""
-
-    def append(self, waiter: Any) -> None:
-        """Adds one, before it begins to wait."""
-        if not isinstance(waiter.event, Event):  # Ctrl-C would leave its lock held, and us waiting
-            waiter.event = Event()
-        super().append(waiter)
-
-
-_OVER: Final = frozenset({FINISHED, CANCELLED_AND_NOTIFIED})
+_LAST: Final = frozenset({FINISHED, CANCELLED_AND_NOTIFIED})
+_OVER: Final = _LAST | {CANCELLED}  # a state for as long as somebody looks
 
 
 class Failed(NamedTuple):
@@ -81,11 +67,10 @@ class Future(_base.Future[Any]):
     _state: str = PENDING
     _result: Any = None
     _exception: BaseException | None = None
-    _condition = _Lazy("_condition", Condition)
-    _waiters = _Lazy("_waiters", _Waiters)
-    _done_callbacks = _Lazy("_done_callbacks", list)
+    _done_callbacks: list[Callable[[Any], object]] | tuple[()] = ()
 
     observed = False  #: somebody may be waiting
+    onlookers: Onlookers | None = None
     _sleepers: tuple[threading.Lock, ...] = ()
     limits: Limits = NO_LIMITS
     tried: int = 0
@@ -142,16 +127,16 @@ class Future(_base.Future[Any]):
             return True
         sleeper = threading.Lock()
         sleeper.acquire()
-        with _MAKING:
+        with LOOKING:
             if self._state in _OVER:
                 return True
             self.observed = True
             self._sleepers = (*self._sleepers, sleeper)
         return acquire(sleeper, timeout)
 
-    def _wake(self) -> None:
-        """Wakes who waits. It is over."""
-        with _MAKING:
+    def wake(self) -> None:
+        """Wakes who waits for the result. It is over."""
+        with LOOKING:
             sleepers, self._sleepers = self._sleepers, ()
         for sleeper in sleepers:
             sleeper.release()
@@ -171,40 +156,81 @@ class Future(_base.Future[Any]):
         """
         engine = self._engine
         with CANCELLING if engine is None else engine.cancelling:
-            if self._state == CANCELLED_AND_NOTIFIED:
-                return True
             if self._state == PENDING:
-                self._set_cancelled()
+                self._state = CANCELLED
                 self.forget()
-            elif self._state == FINISHED or engine is None:
+            elif self._state == FINISHED or (self._state == RUNNING and engine is None):
                 return False
-        if self._state == CANCELLED_AND_NOTIFIED:
-            self._invoke_callbacks()  # type: ignore[attr-defined]
-            return True
+        if self._state in _OVER:
+            end(self, CANCELLED_AND_NOTIFIED)
+            return self._state != FINISHED
         if running or engine.cancels_running:
             engine.cancel_running(self)
             return True
         return False
 
-    def _set_cancelled(self) -> None:
-        with self._condition:
-            self._state = CANCELLED_AND_NOTIFIED
-            for waiter in self._waiters:
-                waiter.add_cancelled(self)
-            self._condition.notify_all()
-        self._wake()
-
     def end_cancelled(self) -> None:
         """For the dispatcher: the call is cancelled, whatever it was doing."""
         self.forget()
-        if self._state not in {FINISHED, CANCELLED_AND_NOTIFIED}:
-            self._set_cancelled()
-            self._invoke_callbacks()  # type: ignore[attr-defined]
+        end(self, CANCELLED_AND_NOTIFIED)
 
     def forget(self) -> None:
         """Lets go of what was to be called."""
         self.function = self.kwargs = self.owner = None
         self.args = ()
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Has a function called with this future when it is over, or now when it is.
+
+        Args:
+            fn: The function. It is called in a thread of the pool, so it should be quick.
+        """
+        with LOOKING:
+            if self._state not in _OVER:
+                self.observed = True
+                self._done_callbacks = [*self._done_callbacks, fn]
+                return
+        super().add_done_callback(fn)
+
+    def cancelled(self) -> bool:
+        """Whether the call was cancelled."""
+        return self._state in {CANCELLED, CANCELLED_AND_NOTIFIED}
+
+    def running(self) -> bool:
+        """Whether the call was sent to a worker, and is not over."""
+        return self._state == RUNNING
+
+    # For `onlookers`, and for the standard library.
+
+    _condition: Any = property(lambda self: Glance(self, self._looked_at()))
+    _waiters: Any = property(lambda self: self._looked_at().waiters)
+
+    def _looked_at(self) -> Onlookers:
+        with LOOKING:
+            if self.onlookers is None:
+                self.onlookers = Onlookers()
+                self.observed = True
+            return self.onlookers
+
+    def end_now(self, state: str) -> bool:
+        """Gives it its last state, under `LOOKING`; False when it has one."""
+        if self._state in _LAST:
+            return False
+        self.observed = True  # a result that comes too late changes nothing
+        self._state = state
+        return True
+
+    def tell(self, waiters: Sequence[Any]) -> None:
+        """Tells these that it is over, and wakes who waits, and calls back."""
+        for waiter in waiters:
+            if self._state != FINISHED:
+                waiter.add_cancelled(self)
+            elif self._exception is not None:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+        self.wake()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
 
     # The names of multiprocessing.pool.AsyncResult.
 
@@ -244,7 +270,7 @@ class Future(_base.Future[Any]):
 def finish(futures: Sequence[Future], values: Sequence[Any]) -> None:
     """Gives futures their results, or the errors that stand in their place."""
     watched = []
-    with _MAKING:  # meanwhile nobody begins to look at one of them
+    with LOOKING:  # meanwhile nobody begins to look at one of them
         for future, value in zip(futures, values, strict=True):
             if type(value) is Failed:
                 future._exception = value.error  # noqa: SLF001  # the two are one subject
@@ -258,26 +284,4 @@ def finish(futures: Sequence[Future], values: Sequence[Any]) -> None:
                 future._state = FINISHED  # noqa: SLF001
     # only now, or whoever waits for one after the other would be woken for each of them
     for future in watched:
-        _tell(future)
-
-
-def _tell(future: Future) -> None:
-    with _MAKING:
-        is_looked_at = "_condition" in future.__dict__
-        if not is_looked_at:
-            future._state = FINISHED  # noqa: SLF001
-    if is_looked_at:
-        _tell_all(future)
-    future._wake()  # noqa: SLF001
-
-
-def _tell_all(future: Future) -> None:
-    with future._condition:  # noqa: SLF001
-        future._state = FINISHED  # noqa: SLF001
-        for waiter in future._waiters:  # noqa: SLF001
-            if future._exception is not None:  # noqa: SLF001
-                waiter.add_exception(future)
-            else:
-                waiter.add_result(future)
-        future._condition.notify_all()  # noqa: SLF001
-    future._invoke_callbacks()  # type: ignore[attr-defined]  # noqa: SLF001
+        end(future, FINISHED)

@@ -24,7 +24,7 @@ MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), s
 # plain numbers: putting two of the socket module's flags together takes longer than a system call
 _AT_ONCE: Final = int(socket.MSG_DONTWAIT)
 _NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
-_CLOSED_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_CLOSED_ON_EXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _LOOK: Final = int(socket.MSG_PEEK)
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels

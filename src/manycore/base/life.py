@@ -110,9 +110,10 @@ def start_time(pid: int) -> int | None:
 
 @cache
 def boot() -> int:
-    """Gives a number for the running boot of this machine."""
-    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+    """Gives a number for the running boot of this machine; 0 where the kernel does not say."""
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
         return zlib.crc32(file.read())
+    return 0
 
 
 def name() -> str:

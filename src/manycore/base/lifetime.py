@@ -11,6 +11,9 @@ Two kernel means, either of which is enough for the process itself:
   send SIGKILL to the child's process group (O_ASYNC, F_SETOWN with a negative id, F_SETSIG; man 2
   fcntl) when the last writer is gone.
 
+Elsewhere a thread of the process itself reads the lifeline, and kills the group at its end. A
+process that never lets go of the interpreter's lock lives until it does.
+
 A program that starts a session of its own (setsid) leaves the group, and is left alone.
 """
 
@@ -21,13 +24,15 @@ import fcntl
 import os
 import select
 import signal
-import sys
+import threading
 from contextlib import suppress
+
+from . import kernel
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_DUMPABLE = 4
 
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_libc = ctypes.CDLL(None, use_errno=True) if kernel.ENDS_ORPHANS else None
 
 
 def die_with_parent(parent: int, lifeline: int) -> None:
@@ -76,8 +81,17 @@ def die_with_holder(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+    else:
+        watching = threading.Thread(target=_watch, args=(lifeline,), name="lifeline", daemon=True)
+        watching.start()
     if _hung_up(lifeline):  # the holder ended before that was in place
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch(lifeline: int) -> None:
+    with suppress(OSError):
+        os.read(lifeline, 1)  # nobody ever writes
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _hung_up(lifeline: int) -> bool:

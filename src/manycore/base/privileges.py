@@ -103,7 +103,7 @@ def become(identity: Identity) -> None:
         os.initgroups(identity.name, gid)
     else:
         os.setgroups([gid])
-    os.setresgid(gid, gid, gid)
+    os.setgid(gid)  # of a process that may be anybody, the saved one too
     if identity.uid is not None:
-        os.setresuid(identity.uid, identity.uid, identity.uid)
+        os.setuid(identity.uid)
     lifetime.keep_to_parent()

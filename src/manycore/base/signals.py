@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from . import descriptors
+
 
 def ignore(signum: int, frame: object) -> None:
     """A handler that does nothing; unlike SIG_IGN it is not inherited by programs that are run."""
@@ -25,7 +27,7 @@ class Inbox:
 
     def __init__(self, signums: Iterable[signal.Signals]) -> None:
         self._signums = frozenset(signums)
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reader, self._writer = descriptors.pipe()
         self._reactions: dict[int, Callable[[], None]] = {}
 
     def fileno(self) -> int:

@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 from manycore.errors import BindError
 
+from . import kernel
 from .addresses import (
     BindAddress,
     InheritedSocket,
@@ -72,16 +73,20 @@ class Listener:
         """Stops the queue from growing, so that what is in it can be served to the last.
 
         New TCP clients are not refused but kept waiting: their SYN is dropped and sent again, by
-        when another server may listen. A Unix socket's file is removed. A socket that was
-        inherited is left as it is: whoever gave it will give it to the next server.
+        when another server may listen. Where no filter can do that, this process closes the
+        socket, so that new clients are refused as soon as the queue is empty and the last worker
+        has let go of it. A Unix socket's file is removed. A socket that was inherited is left as
+        it is: whoever gave it will give it to the next server.
         """
         if not self.ours:
             return
         if self.file is not None:
             self._remove_file()
-        elif sys.platform == "linux":
+        elif kernel.FILTERS_SOCKETS:
             with suppress(OSError):  # a kernel without socket filters: the queue is still served
                 _drop_syns(self.sock)
+        else:
+            self.sock.close()
 
     def hand_on(self) -> None:
         """Leaves the socket, and its file, to another server that has it too."""

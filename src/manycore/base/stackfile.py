@@ -23,8 +23,9 @@ from .segments import anonymous_file
 from .signals import ignore
 from .stacks import Stack
 
-ASK: Final = signal.SIGRTMIN  # the real-time signals mean nothing to anybody else
-FORCE: Final = signal.SIGRTMAX
+# the real-time signals mean nothing to anybody else; where there are none, these are the next best
+ASK: Final[signal.Signals] = getattr(signal, "SIGRTMIN", signal.SIGURG)
+FORCE: Final[signal.Signals] = getattr(signal, "SIGRTMAX", signal.SIGXCPU)
 
 _mine = -1  # where this process answers
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from manycore.base import kernel
 from manycore.base.conditions import Event
 from manycore.base.failures import Failure
 from manycore.base.segments import Segments
@@ -32,6 +33,8 @@ from .loans import Loan, Loans
 from .lots import TaskQueue
 from .rules import Schedule
 from .shared import Shelf
+
+kernel.require_pidfd("manycore's pool of processes")
 
 _READ: Final = select.EPOLLIN
 

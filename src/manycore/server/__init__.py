@@ -2,8 +2,5 @@
 
 import sys
 
-if sys.platform != "linux":
-    raise ImportError(
-        f"manycore's server needs Linux (epoll, pidfd, parent-death signals), not {sys.platform}; "
-        "the rest of manycore works here"
-    )
+if sys.platform == "win32":
+    raise ImportError("manycore's server needs Linux or another Unix: Windows cannot fork")

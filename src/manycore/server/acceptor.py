@@ -4,17 +4,13 @@ Guarantees: it waits on the listeners only while the mode takes more, so that wh
 stays in the kernel's queue, where a sibling can take it; it is not woken for nothing; told to
 drain, it takes what is queued until the queue is empty; told to end, it takes nothing more.
 
-Workers wait with EPOLLEXCLUSIVE, which wakes one of them a connection, and register anew after each
-accept: the kernel wakes the one that has waited longest, and this moves it to the end of the line.
-What makes a worker's share too large it hands on to a sibling.
+How it waits is in `listening`. What makes a worker's share too large it hands on to a sibling.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
-import select
 import signal
 import socket
 import time
@@ -23,12 +19,14 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from manycore.base import logs
+from manycore.base.doorbell import Doorbell
 from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 from manycore.base.stackfile import ASK
 
 from .draining import draining_event
 from .idle import IdleConnections
+from .listening import listening
 from .modes.mode import Mode
 from .protection.guard import Guard
 from .protection.shortage import SHORTAGES, Shortage
@@ -49,10 +47,10 @@ _CLIENTS_FAULT = {
     errno.ENETDOWN,
     errno.ENOPROTOOPT,
     errno.EHOSTDOWN,
-    errno.ENONET,
     errno.EHOSTUNREACH,
     errno.EOPNOTSUPP,
     errno.ENETUNREACH,
+    getattr(errno, "ENONET", errno.ENETUNREACH),  # Linux's alone
 }
 
 
@@ -70,7 +68,7 @@ class Acceptor:
         mode: What they are given to.
         siblings: The other workers.
         guard: Who may come in, and for how long.
-        wake: An eventfd that the mode writes to when it takes more again.
+        wake: The mode rings it when it takes more again.
         graceful_timeout: Seconds that open connections may go on once it drains.
         row: The worker's row on the board.
         inbox: Signals: TERM drains, QUIT ends.
@@ -85,7 +83,7 @@ class Acceptor:
         siblings: Siblings,
         guard: Guard,
         *,
-        wake: int,
+        wake: Doorbell,
         graceful_timeout: float,
         row: memoryview,
         inbox: Inbox,
@@ -107,24 +105,25 @@ class Acceptor:
         self._idle: IdleConnections | None = None  # once it drains
         self._resume: float | None = None  # when a pause is over
         self._watching = False
-        self._epoll = select.epoll()
+        self._listening = listening()
         self._wake = wake
         self._mode = mode
 
     def run(self) -> None:
         """Serves until it was told to stop and has."""
-        self._epoll.register(self._inbox, select.EPOLLIN)
-        self._epoll.register(self._wake, select.EPOLLIN)
+        wait, wake = self._listening.wait, self._wake.fileno()
+        self._listening.watch(self._inbox.fileno())
+        self._listening.watch(wake)
         while not self._is_over():
             self._watch(wanted=self._may_accept())
-            for fd, _ in self._epoll.poll(self._patience()):
+            for fd, _ in wait(self._patience()):
                 if fd in self._listeners:
                     if self._watching:  # or an earlier one of this round took the last place
                         self._accept(self._listeners[fd])
                 elif fd == self._handed_to_us:
                     self._take_from(self._siblings.place)
-                elif fd == self._wake:
-                    os.eventfd_read(self._wake)
+                elif fd == wake:
+                    self._wake.hear()
                 else:
                     self._take_signals()
             self._keep_time()
@@ -163,13 +162,13 @@ class Acceptor:
         self._watching = wanted
         for fd in self._listeners:
             if wanted:
-                self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+                self._listening.join(fd)
             else:
-                self._epoll.unregister(fd)
+                self._listening.unwatch(fd)
         if wanted:
-            self._epoll.register(self._handed_to_us, select.EPOLLIN)
+            self._listening.watch(self._handed_to_us)
         else:
-            self._epoll.unregister(self._handed_to_us)
+            self._listening.unwatch(self._handed_to_us)
         if self._guard.full:
             self._mode.wake_below(self._guard.limit)
 
@@ -198,9 +197,7 @@ class Acceptor:
         if self._guard.full:
             self._watch(wanted=False)
         elif self._watching:
-            fd = listener.sock.fileno()
-            self._epoll.unregister(fd)
-            self._epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            self._listening.rejoin(listener.sock.fileno())
         return True
 
     def _give(self, place: Any, conn: socket.socket, address: Any) -> None:

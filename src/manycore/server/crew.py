@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from manycore.base import descriptors, logs, privileges, sockets, strangers
+from manycore.base import descriptors, kernel, logs, privileges, sockets, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError, TargetError
@@ -289,6 +289,10 @@ class ServerCrew:
         )
         if settings.reuse_port:
             _warn_of_shared_ports()
+        if lacking := kernel.missing():
+            log.warning(
+                "this kernel has no %s: what that costs is in docs/platforms.md", ", ".join(lacking)
+            )
         self._hooks.call("when_ready", self._facts)
         self._service.ready()
         self._announce()

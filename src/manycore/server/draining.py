@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
+
+from manycore.base.doorbell import Doorbell
 
 from .sleeping import here
 
@@ -23,7 +24,7 @@ class DrainingEvent:
         self._set = threading.Event()
         self._lock = threading.Lock()
         self._calls: dict[object, Callable[[], object]] = {}  # of those who wait in loops of theirs
-        self._fd = -1
+        self._bell: Doorbell | None = None
 
     def is_set(self) -> bool:
         """Whether the worker has been told to finish."""
@@ -48,16 +49,18 @@ class DrainingEvent:
     def fileno(self) -> int:
         """Gives a descriptor that becomes readable when it is set; nobody may read it."""
         with self._lock:
-            if self._fd < 0:
-                self._fd = os.eventfd(int(self.is_set()), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            return self._fd
+            if self._bell is None:
+                self._bell = Doorbell()
+                if self.is_set():
+                    self._bell.ring()
+            return self._bell.fileno()
 
     def set(self) -> None:
         """Sets it; the server's to do."""
         with self._lock:
             self._set.set()
-            if self._fd >= 0:
-                os.eventfd_write(self._fd, 1)
+            if self._bell is not None:
+                self._bell.ring()
             calls, self._calls = list(self._calls.values()), {}
         for call in calls:
             with suppress(RuntimeError):  # its loop is closed: nobody waits there any more

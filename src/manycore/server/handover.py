@@ -19,6 +19,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import termios
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,6 +39,9 @@ _INTERNET, _PATH, _ABSTRACT = b"i", b"p", b"a"
 _NEWS: Final = struct.Struct("!4sH")  # another mark, the place of the new inbox
 _NEWS_MARK: Final = b"news"
 _MOST_DESCRIPTORS: Final = 2  # a new inbox's two ends
+# either keeps messages whole; not every kernel has the first between processes of one machine
+_KIND: Final = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
+_CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 
 
 def encode(address: Any) -> bytes:
@@ -99,7 +103,7 @@ class Inboxes:
         """
         told = list(self._pairs)
         for place in range(len(told) + 1, places + 1):
-            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            pair = socket.socketpair(socket.AF_UNIX, _KIND)
             for sock in pair:
                 sock.setblocking(False)
             pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
@@ -148,10 +152,13 @@ class Inboxes:
             os.close(os.dup(inbox.fileno()))
             try:
                 message, fds, _, _ = socket.recv_fds(
-                    inbox, MESSAGE_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                    inbox, MESSAGE_BYTES, _MOST_DESCRIPTORS, _CLOEXEC
                 )
             except BlockingIOError:
                 return None
+            if not _CLOEXEC:
+                for fd in fds:
+                    os.set_inheritable(fd, False)
             if message.startswith(_NEWS_MARK):
                 self._learn(message, fds)
             elif (visit := _unpack(message, fds)) is not None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 
 from manycore.base.board import Board
+from manycore.base.doorbell import Doorbell
 from manycore.base.stacks import describe
 from manycore.supervise.asking import WorkerStacks
 from manycore.supervise.events import Hung
@@ -37,20 +38,23 @@ class HangWatch:
         self._board = board
         self._rows = rows
         self._looking = False
-        self._doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if timeout else -1
+        self._doorbell = Doorbell() if timeout else None
         self._supervisor: Supervisor
 
     def begin(self, supervisor: Supervisor) -> None:
         """The supervisor is about to start the workers."""
         self._supervisor = supervisor
-        if self._doorbell >= 0:
-            self._ear = os.dup(self._doorbell)  # no worker keeps what the supervisor waits for
+        if self._doorbell is not None:
+            self._ear = os.dup(
+                self._doorbell.fileno()
+            )  # no worker keeps what the supervisor waits for
             supervisor.watch(self._ear, self._wake)
             self._board.row(0)[Column.STATE] = 1
 
     def ring(self) -> None:
         """Is called in a worker that has taken a connection while nobody looked."""
-        os.eventfd_write(self._doorbell, 1)
+        if self._doorbell is not None:
+            self._doorbell.ring()
 
     def gone(self, name: int) -> None:
         """A worker has ended."""
@@ -58,12 +62,13 @@ class HangWatch:
 
     def close(self) -> None:
         """Lets go of the doorbell."""
-        if self._doorbell >= 0:
-            os.close(self._doorbell)
+        if self._doorbell is not None:
+            self._doorbell.close()
             os.close(self._ear)
 
     def _wake(self) -> None:
-        os.eventfd_read(self._ear)
+        if self._doorbell is not None:
+            self._doorbell.hear()
         self._board.row(0)[Column.STATE] = 0
         if not self._looking:
             self._looking = True

@@ -13,6 +13,7 @@ import threading
 from typing import Final
 
 from manycore.base import life
+from manycore.base.segments import anonymous_file
 
 _LONGEST: Final = 4096  # bytes: PATH_MAX, linux/limits.h
 
@@ -21,7 +22,7 @@ class SharedPlace:
     """The place, as the supervisor makes it and its forked workers have it."""
 
     def __init__(self) -> None:
-        self._fd = os.memfd_create("manycore shared", os.MFD_CLOEXEC)
+        self._fd = anonymous_file("shared")
         self._maker = life.name()  # the supervisor's: the place lives as long as that
         self._lock = threading.Lock()  # the file's lock is the whole process's
 

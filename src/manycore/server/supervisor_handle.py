@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from manycore.base import signals
+from manycore.base import kernel, signals
 from manycore.base.interpreter import command
 from manycore.base.lifetime import exit_in_words
 from manycore.base.signals import Inbox
@@ -101,7 +101,8 @@ class SupervisorHandle:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._process.poll() is None:
-            ended = os.pidfd_open(self.pid)
+            # only the supervisor has the report's other end
+            ended = os.pidfd_open(self.pid) if kernel.HAS_PIDFD else os.dup(self._report)
             try:
                 if not self._wait_for(ended, deadline):
                     return False

@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple, NoReturn
 
 from manycore.base import descriptors, signals, stackfile
+from manycore.base.doorbell import Doorbell
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
 from manycore.errors import ExitCode, SettingsError, TargetError
@@ -94,11 +95,10 @@ def live(
         The process's exit code.
     """
     set_title(f"worker {number}/{job.settings.workers}")
-    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    wake = Doorbell()
     try:
         calls.before()
-        freed = partial(os.eventfd_write, wake, 1)
-        mode = _boot(job, listeners, entrance, row, freed)
+        mode = _boot(job, listeners, entrance, row, wake.ring)
         calls.after()
     except (TargetError, SettingsError) as error:
         tell(Failure.of(error))

@@ -26,8 +26,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from manycore.base import life
+from manycore.base import kernel, life
 from manycore.errors import StateClosed, StateDamaged, StateError, StateFull, StateRefused
+
+kernel.require_pidfd("manycore's shared state")
 
 Durability = Literal["process", "power"]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NoReturn, TypeAlias
 
-from manycore.base import lifetime, signals, stackfile, stacks
+from manycore.base import kernel, lifetime, signals, stackfile, stacks
 from manycore.base.stackfile import StackFile
 from manycore.base.streams import let_go_of_stdin
 from manycore.errors import ExitCode
@@ -44,7 +44,8 @@ class WorkerHandle:
     Attributes:
         order: What it was started for: its name and its place.
         pid: Its process id, which is ours to use until `reap`.
-        pidfd: Readable when the process has ended.
+        pidfd: Readable when the process has ended; -1 where the kernel has none, and tells by
+            SIGCHLD.
         report: The read end of the pipe that it reports through.
         stack_file: Where it answers who asks for its stacks.
     """
@@ -60,7 +61,8 @@ class WorkerHandle:
         self.was_ready = False
         self.failed = False  # it said why it cannot become ready
         self._received = b""
-        self.pidfd = os.pidfd_open(pid)
+        self._status: int | None = None  # how it ended, if that was taken before `reap`
+        self.pidfd = os.pidfd_open(pid) if kernel.HAS_PIDFD else -1
 
     @classmethod
     def fork(
@@ -113,7 +115,8 @@ class WorkerHandle:
 
     def descriptors(self) -> list[int]:
         """What the parent holds of it, and no other child may."""
-        return [self.pidfd, self.report, self._lifeline, self.stack_file.fd]
+        fds = [self.pidfd, self.report, self._lifeline, self.stack_file.fd]
+        return [fd for fd in fds if fd >= 0]
 
     def tell(self, urgency: Urgency) -> None:
         """Tells the worker to stop; at the last urgency, kills it and what it started."""
@@ -141,6 +144,16 @@ class WorkerHandle:
         self.failed = self.failed or any(isinstance(report, Failure) for report in reports)
         return reports, bool(chunk)
 
+    def has_ended(self) -> bool:
+        """Looks whether it has; to be asked where there is no pidfd, and to be reaped then."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid:
+            self._status = status
+        return bool(pid)
+
     def reap(self) -> int | None:
         """Ends what the dead worker left running and takes its exit code.
 
@@ -149,7 +162,8 @@ class WorkerHandle:
         """
         lifetime.end_group(self.pid)  # before the wait: until then the id cannot be another's
         try:
-            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            status = os.waitpid(self.pid, 0)[1] if self._status is None else self._status
+            code = os.waitstatus_to_exitcode(status)
         except ChildProcessError:
             code = None
         for fd in self.descriptors():

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from manycore.base import signals, strangers
+from manycore.base import kernel, signals, strangers
 from manycore.base.lifetime import exit_in_words
 from manycore.errors import TargetError
 
@@ -35,6 +35,7 @@ STOPS: dict[signal.Signals, Event] = {
     signal.SIGQUIT: StopAsked(Urgency.QUICK),
     signal.SIGINT: events.Interrupted(),
 }
+_EPOLL = getattr(selectors, "EpollSelector", ())
 _OTHERS = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -181,7 +182,7 @@ class Supervisor:
     def _spawn(self, order: events.Spawn) -> None:
         # whatever it waits for is its own: no worker may keep any of it
         waited_for = (key.fd for key in self._selector.get_map().values())
-        private = {*self._private, self._selector_fd(), *waited_for}
+        private = {*self._private, *self._selector_fd(), *waited_for}
         for handle in self._workers.values():
             private.update(handle.descriptors())
         private.remove(self._inbox.fileno())  # the inbox closes itself
@@ -201,7 +202,8 @@ class Supervisor:
         log.debug("worker %d is pid %d", order.number, handle.pid)
         self._workers[order.worker] = handle
         self.watch(handle.report, lambda: self._read_reports(handle))
-        self.watch(handle.pidfd, lambda: self._reap(handle))
+        if handle.pidfd >= 0:
+            self.watch(handle.pidfd, lambda: self._reap(handle))
 
     def watch(self, fd: int, react: Callable[[], None], *, write: bool = False) -> None:
         """Calls a function whenever a descriptor is readable, or else writable, from now on."""
@@ -297,9 +299,9 @@ class Supervisor:
         """Whether a stop is under way, or near."""
         return self._stop_nears or self._rules.urgency > Urgency.NONE
 
-    def _selector_fd(self) -> int:
-        assert isinstance(self._selector, selectors.EpollSelector)
-        return self._selector.fileno()
+    def _selector_fd(self) -> list[int]:
+        selector = self._selector  # others have no descriptor, or one that is not inherited
+        return [selector.fileno()] if isinstance(selector, _EPOLL) else []
 
     def _read_reports(self, handle: WorkerHandle) -> None:
         if handle.report not in self._selector.get_map():
@@ -325,7 +327,8 @@ class Supervisor:
     def _reap(self, handle: WorkerHandle) -> None:
         self._read_reports(handle)
         self.unwatch(handle.report)
-        self.unwatch(handle.pidfd)
+        if handle.pidfd >= 0:
+            self.unwatch(handle.pidfd)
         order = handle.order
         self._asking.gone(order.worker)
         code = handle.reap()
@@ -354,13 +357,21 @@ class Supervisor:
                     step = 1 if signum == signal.SIGTTIN else -1
                     self.scale(self._crew.limit(self.workers + step))
                 case signal.SIGCHLD:
-                    self._timers.call_later(strangers.PATIENCE, self._reap_strangers)
+                    self._children_changed()
                 case signal.SIGUSR1:
                     self._crew.reopen_logs()
                 case signal.SIGUSR2:
                     self._crew.upgrade()
                 case _:
                     log.warning("ignored %s: it has no meaning here yet", signum.name)
+
+    def _children_changed(self) -> None:
+        if strangers.is_first():
+            self._timers.call_later(strangers.PATIENCE, self._reap_strangers)
+        if not kernel.HAS_PIDFD:
+            for handle in list(self._workers.values()):
+                if handle.has_ended():
+                    self._reap(handle)
 
     def _reap_strangers(self) -> None:
         strangers.reap({handle.pid for handle in self._workers.values()})
@@ -373,5 +384,8 @@ class Supervisor:
 
 
 def _duties() -> list[signal.Signals]:
-    """Gives the signal that tells process 1 of the death of what was left to it."""
-    return [signal.SIGCHLD] if strangers.is_first() else []
+    """Gives the signal that tells process 1 of the death of what was left to it.
+
+    Where there is no pidfd, it tells of the death of workers, too.
+    """
+    return [signal.SIGCHLD] if strangers.is_first() or not kernel.HAS_PIDFD else []

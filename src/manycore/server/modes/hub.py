@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import os
-import select
 import threading
 import time
 from collections import deque
@@ -24,8 +22,10 @@ from typing import Any, Final, Protocol
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manycore.base import stacks
+from manycore.base.doorbell import Doorbell
 from manycore.server.sleeping import here
 
+from . import edges
 from .waiting import find_greenlets
 from .watchdog import Watchdog
 
@@ -33,12 +33,10 @@ log = logging.getLogger("manycore.server")
 
 NEVER: Final = float("inf")
 _BATCH: Final = 1024  # events a system call
-_INTEREST: Final = (
-    select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
-)
-_ENDS: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
-_READABLE: Final = select.EPOLLIN | _ENDS
-_WRITABLE: Final = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+_INTEREST: Final = edges.INTEREST
+_ENDS: Final = edges.ENDS
+_READABLE: Final = edges.READABLE | _ENDS
+_WRITABLE: Final = edges.WRITABLE
 
 
 class Waiter:
@@ -132,10 +130,10 @@ class Hub:
     def __init__(self, slow: float) -> None:
         self.root: greenlet
         self.thread = 0  # its identifier, once it runs
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._wake, select.EPOLLIN)
         self._watched: dict[int, Watched] = {}
+        self._edges = edges.edges(self._watched)
+        self._wake = Doorbell()
+        self._edges.register(self._wake.fileno(), edges.READABLE)
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = False
         self._alarms: list[tuple[float, int, Waiter]] = []
@@ -153,7 +151,7 @@ class Hub:
         self._calls.append((function, arguments))
         if not self._woken:
             self._woken = True
-            os.eventfd_write(self._wake, 1)
+            self._wake.ring()
 
     def stop(self) -> None:
         """Ends every greenlet, and then `run`."""
@@ -168,7 +166,7 @@ class Hub:
         here.hub = self
         dog = self._watchdog
         dog.start(self.thread)
-        watched, poll, wake = self._watched, self._epoll.poll, self._wake
+        watched, poll, wake = self._watched, self._edges.poll, self._wake.fileno()
         while not self._closing:
             events = poll(self._patience(), _BATCH)
             dog.work += 1
@@ -211,7 +209,7 @@ class Hub:
     def watch(self, fd: int, one: Watched) -> None:
         """Wakes a connection's waiters when its descriptor becomes readable or writable."""
         self._watched[fd] = one
-        self._epoll.register(fd, _INTEREST)
+        self._edges.register(fd, _INTEREST)
 
     def forget(self, fd: int, one: Watched) -> None:
         """Watches a descriptor no more; to be called before it is closed."""
@@ -220,7 +218,7 @@ class Hub:
 
     def unwatch(self, fd: int) -> None:
         """Takes a descriptor that stays open out of the kernel's list."""
-        self._epoll.unregister(fd)
+        self._edges.unregister(fd)
 
     def set_alarm(self, when: float, waiter: Waiter) -> None:
         """Calls `waiter.ring` at a time of the monotonic clock."""
@@ -263,7 +261,7 @@ class Hub:
         return None
 
     def _take_calls(self) -> None:
-        os.eventfd_read(self._wake)
+        self._wake.hear()
         self._woken = False
         while self._calls:
             self._watchdog.work += 2
@@ -290,5 +288,5 @@ class Hub:
             one.throw(GreenletExit)  # its `finally` blocks run; where it waits again, it stays
         here.hub = None
         self._watchdog.stop()
-        self._epoll.close()
-        os.close(self._wake)
+        self._edges.close()
+        self._wake.close()

@@ -6,8 +6,12 @@ import json
 import os
 import signal
 import socket
+import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from command import TARGETS, is_alive, run, serve
 from eventually import eventually
@@ -92,3 +96,128 @@ def test_a_new_one_that_cannot_serve_changes_nothing(tmp_path: Path) -> None:
         served.send(signal.SIGTERM)
         assert served.wait() == 0
     assert not pid_file.exists()
+
+
+class Manager:
+    """A service manager that hears its service's main process only, as systemd does by default."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = str(place)
+        self.main_pid = 0
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.settimeout(20)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._sock.bind(self.place)
+
+    def heard(self) -> dict[str, str]:
+        """Gives what was said next; whoever is not the main process must not speak."""
+        text, credentials, _, _ = self._sock.recvmsg(4096, socket.CMSG_SPACE(12))
+        sender, _, _ = struct.unpack("3i", credentials[0][2])
+        words = dict(line.split("=", 1) for line in text.decode().splitlines())
+        self.main_pid = self.main_pid or sender
+        assert sender == self.main_pid, words
+        self.main_pid = int(words.get("MAINPID", sender))
+        return words
+
+    def close(self) -> None:
+        """Hears no more."""
+        self._sock.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+def test_the_service_manager_is_told(tmp_path: Path, manager: Manager) -> None:
+    """The old one names the new one and is silent; that names itself, and tells the rest."""
+    with serve(
+        "echo.py:handle", "-w", "1", log=tmp_path / "log", NOTIFY_SOCKET=manager.place
+    ) as old:
+        assert manager.heard()["READY"] == "1"
+        pid = old.pid
+        for _ in range(2):
+            os.kill(pid, signal.SIGUSR2)
+            words = manager.heard()
+            assert (words["RELOADING"], words["STATUS"]) == ("1", "upgrading")
+            assert int(words["MONOTONIC_USEC"]) > 0
+            new = int(manager.heard()["MAINPID"])
+            assert new != pid
+            assert manager.heard() == {"MAINPID": str(new)}
+            assert manager.heard() == {"READY": "1", "STATUS": "serving: 1 workers, generation 0"}
+            eventually(lambda p=pid: not is_alive(p), within=10)  # type: ignore[misc]
+            pid = new
+        os.kill(pid, signal.SIGHUP)
+        assert manager.heard()["RELOADING"] == "1"
+        assert manager.heard()["READY"] == "1"
+        os.kill(pid, signal.SIGTERM)
+        assert manager.heard()["STOPPING"] == "1"
+        eventually(lambda: not is_alive(pid), within=10)
+
+
+def test_the_service_manager_is_told_of_a_failure(tmp_path: Path, manager: Manager) -> None:
+    """The old one is ready again, and says what failed; its watchdog hears it all the time."""
+    code = tmp_path / "code"
+    write_version(code, 1)
+
+    def heard() -> dict[str, str]:
+        while (words := manager.heard()) == {"WATCHDOG": "1"}:
+            pass
+        return words
+
+    with serve(
+        "versioned.py:handle",
+        "-w",
+        "1",
+        log=tmp_path / "log",
+        cwd=code,
+        NOTIFY_SOCKET=manager.place,
+        WATCHDOG_USEC="2000000",
+    ) as served:
+        assert heard()["READY"] == "1"
+        (code / "versioned.py").write_text("raise RuntimeError('a bad release')\n")
+        served.send(signal.SIGUSR2)
+        assert heard()["STATUS"] == "upgrading"
+        words = heard()
+        assert words["READY"] == "1"
+        assert words["STATUS"].endswith("generation 0; the last upgrade failed")
+        assert manager.heard() == {"WATCHDOG": "1"}
+        write_version(code, 2)
+        served.send(signal.SIGUSR2)
+        assert heard()["STATUS"] == "upgrading"
+        new = int(heard()["MAINPID"])
+        assert heard() == {"MAINPID": str(new)}
+        assert heard()["READY"] == "1"
+        assert manager.heard() == {"WATCHDOG": "1"}
+        os.kill(new, signal.SIGTERM)
+        assert heard()["STOPPING"] == "1"
+        eventually(lambda: not is_alive(new), within=10)
+
+
+def test_one_whose_predecessor_dies_too_early(tmp_path: Path, manager: Manager) -> None:
+    """It is the server then, and is ready when it is, and not before."""
+    code = tmp_path / "code"
+    write_version(code, 1)
+    log = tmp_path / "log"
+    with serve(
+        "versioned.py:handle", "-w", "1", log=log, cwd=code, NOTIFY_SOCKET=manager.place
+    ) as old:
+        assert manager.heard()["READY"] == "1"
+        go, booting = tmp_path / "go", tmp_path / "booting"
+        wait = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        text = (code / "versioned.py").read_text()
+        (code / "versioned.py").write_text(f"open({str(booting)!r}, 'w')\n{wait}{text}")
+        old.send(signal.SIGUSR2)
+        assert manager.heard()["STATUS"] == "upgrading"
+        eventually(booting.exists, within=20)
+        old.process.kill()
+        manager.main_pid = 0  # it takes whoever speaks next
+        new = int(manager.heard()["MAINPID"])
+        assert new == manager.main_pid != old.pid
+        go.touch()
+        assert manager.heard()["READY"] == "1"
+        os.kill(new, signal.SIGTERM)
+        assert manager.heard()["STOPPING"] == "1"
+        eventually(lambda: not is_alive(new), within=10)

@@ -64,7 +64,7 @@ def test_another_speaks_after_the_main_pid(manager: tuple[socket.socket, str]) -
     ("usec", "pid", "watchdog"),
     [
         ("2000000", "", 2.0),
-        ("2000000", str(os.getpid()), 2.0),
+        pytest.param("2000000", str(os.getpid()), 2.0, id="named"),
         ("2000000", "1", None),  # it is meant for another process
         ("0", "", None),
         ("soon", "", None),

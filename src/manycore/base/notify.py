@@ -75,6 +75,10 @@ class Notifier:
         """The service is sound, which its watchdog wants to hear."""
         self._tell(WATCHDOG="1")
 
+    def is_main(self) -> None:
+        """This process is the service's main one from now on."""
+        self._tell(MAINPID=str(os.getpid()))
+
     def main_pid(self, pid: int) -> None:
         """Another process is the service's main one from now on, and speaks for it."""
         self._tell(MAINPID=str(pid))

@@ -161,6 +161,7 @@ class ServerCrew:
             self._upgrade = Upgrade(
                 command, self._handover, self._supervisor, patience, self._hand_over, self._stay
             )
+            self._service.upgrade_begins()
         except TargetError as error:
             why = Failure.of(error).in_words()
             log.error("the upgrade failed, this server goes on: %s", why)  # noqa: TRY400
@@ -176,6 +177,7 @@ class ServerCrew:
 
     def _stay(self) -> None:
         self._upgrade = None
+        self._service.upgrade_fails()
 
     def _hand_over(self, pid: int) -> None:
         """The new server serves: it shall be known from now on, and we shall finish."""

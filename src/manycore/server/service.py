@@ -45,6 +45,7 @@ class Service:
         self.shared = SharedPlace()
         self._notifier = Notifier.take(os.environ) if is_main else Notifier()
         self._handover = handover  # until we take over, another one speaks
+        self._is_ready = False
         self._supervisor: Supervisor
         self._board: Board
 
@@ -54,6 +55,7 @@ class Service:
 
     def ready(self) -> None:
         """Every worker is ready, for the first time."""
+        self._is_ready = True
         self._notifier.ready(self._status())
         if self._notifier.watchdog is not None:
             self._ping()
@@ -66,7 +68,9 @@ class Service:
         self._handover = None
         if self._pid_file is not None:
             self._pid_file.write()
-        self.ready()
+        self._notifier.is_main()
+        if self._is_ready:  # or the other one ended too early
+            self.ready()
 
     def hand_over(self, pid: int) -> None:
         """From now on it is another server."""
@@ -81,6 +85,15 @@ class Service:
         pid_file = None if self._pid_file is None else self._pid_file.fd
         notifier = self._notifier
         return Handover(listeners, channel, pid_file, notifier.place, notifier.watchdog)
+
+    def upgrade_begins(self) -> None:
+        """Another server is starting that shall take our place."""
+        self._notifier.reloading("upgrading")
+
+    def upgrade_fails(self) -> None:
+        """It will not."""
+        if not self._supervisor.stopping:
+            self._notifier.ready(f"{self._status()}; the last upgrade failed")
 
     def reload_begins(self) -> None:
         """Workers are about to be renewed."""

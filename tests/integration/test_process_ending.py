@@ -472,6 +472,26 @@ class TestCtrlC:
         process.join()
         assert process.exitcode == 1
 
+    def test_of_a_fork_it_is_told_once(self) -> None:
+        """A fork that is under way misses the terminal's, so the parent hands it on, or both."""
+        program = """
+            import os, signal, threading, time
+            from manycore import Process
+
+            def interrupt():
+                os.killpg(0, signal.SIGINT)  # as the terminal does
+                time.sleep(0.5)
+
+            slow_exit = threading.Thread(target=time.sleep, args=(1,))
+            os.register_at_fork(after_in_parent=interrupt, after_in_child=slow_exit.start)
+            Process(target=time.sleep, args=(60,), start_method="fork").start()
+        """
+        pid, terminal = in_a_terminal(program)
+        text = read_until(terminal, "an end that never comes")
+        os.waitpid(pid, 0)
+        os.close(terminal)
+        assert text.splitlines().count("KeyboardInterrupt") == 1, text
+
     def test_a_handler_in_the_process_is_called(self) -> None:
         """A process that handles the terminal's Ctrl-C itself is let."""
         program = """

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from functools import partial
 from multiprocessing import process as standard
 from multiprocessing import util
@@ -20,6 +22,7 @@ from manycore.base import birth, family, fresh, lifetime, oom, passing, signals,
 from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.child import ChildHandle
+from manycore.base.conditions import poll
 from manycore.base.finalizers import when_gone
 from manycore.base.titles import set_title
 
@@ -107,6 +110,8 @@ def start(process: Process, method: str) -> Popen:
     return Popen(child, kills)
 
 
+_GO: Final = b"go"  # what a forked child waits for
+_PARENTS_TURN: Final = 5.0  # seconds: a parent that was killed may have left its end to a copy
 _prepared_in = 0  # the process whose exit is prepared
 
 
@@ -177,6 +182,8 @@ def _fork(process: Process, role: Role, *, tied: bool) -> ChildHandle:
             os.close(lifeline_end)
         if signal.SIGINT in signal.sigpending():  # it may have come before there was a child
             os.kill(pid, signal.SIGINT)
+        with suppress(BrokenPipeError):  # the child is gone already
+            ours.send(_GO)
         return ChildHandle(pid, pidfd, ours, lifeline, partial(_reap, pid, tied=tied))
 
 
@@ -198,6 +205,7 @@ def _become(
         birth.be_known(role)
         set_title(f"process {role.name}")
         birth.be_tied(lifeline, tied=tied, leads=False)
+        _await_parent(channel)
         code = life.run(process, channel, lifeline, forked=True, mask=mask)
     except KeyboardInterrupt:
         pass  # the program tells of it
@@ -205,6 +213,15 @@ def _become(
         traceback.print_exc()
     finally:
         birth.finish(code)
+
+
+def _await_parent(channel: Channel) -> None:
+    """Waits until the parent has seen to a Ctrl-C: the terminal's and the parent's are one then."""
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    if poll(poller, _PARENTS_TURN):
+        with suppress(EOFError):  # it is gone
+            channel.receive()
 
 
 def _reap(pid: int, *, tied: bool) -> int | None:

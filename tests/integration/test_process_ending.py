@@ -475,15 +475,19 @@ class TestCtrlC:
     def test_of_a_fork_it_is_told_once(self) -> None:
         """A fork that is under way misses the terminal's, so the parent hands it on, or both."""
         program = """
-            import os, signal, threading, time
+            import os, signal, time
+            from multiprocessing import util
             from manycore import Process
+
+            def exit_slowly(_):
+                util.Finalize(None, time.sleep, args=(1,), exitpriority=1)
 
             def interrupt():
                 os.killpg(0, signal.SIGINT)  # as the terminal does
                 time.sleep(0.5)
 
-            slow_exit = threading.Thread(target=time.sleep, args=(1,))
-            os.register_at_fork(after_in_parent=interrupt, after_in_child=slow_exit.start)
+            util.register_after_fork(util, exit_slowly)
+            os.register_at_fork(after_in_parent=interrupt)
             Process(target=time.sleep, args=(60,), start_method="fork").start()
         """
         pid, terminal = in_a_terminal(program)

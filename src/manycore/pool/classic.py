@@ -338,7 +338,7 @@ class Pool:
 
     def _map(self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way) -> list[Any]:
         if not isinstance(iterable, Sized):
-            return wait_for_all(self._results(function, iterable, way))
+            return wait_for_all(self._results(function, iterable, way, stops=True))
         items = _as_sequence(iterable)
         future = self._start(function, items, way)
         if way.progress:

@@ -24,6 +24,7 @@ from .ledger import Ledger
 from .lots import TaskQueue
 from .rules import Schedule
 from .shared import Shared
+from .unread import Map, Unread
 
 _EXIT_PATIENCE: Final = 5.0  # seconds for the thread to end what it is doing
 
@@ -58,6 +59,7 @@ class Engine:
     ) -> None:
         self.finishes_at_exit = finishes_at_exit
         self.queue = TaskQueue()
+        self.unread = Unread()
         self.cancelling = self.queue.lock
         self.cancels_running = cancels_running
         self.workers = workers
@@ -167,11 +169,19 @@ class Engine:
     def close(self) -> None:
         """Ends the workers when all is done that is queued now."""
         self.queue.closed = True
-        self.ask(self._dispatcher.close)  # again, if need be: Ctrl-C may have come in between
+        if not self.unread:
+            self.ask(self._dispatcher.close)  # again, if need be: Ctrl-C may have come in between
+
+    def was_read(self, found: Map) -> None:
+        """A map was read to its end, or will not be."""
+        self.unread.discard(found)
+        if self.queue.closed and not self.unread:
+            self.ask(self._dispatcher.close)
 
     def terminate(self) -> None:
         """Ends the workers now; what is not done is cancelled."""
         self.queue.closed = self._stopping = True
+        self.unread.cancel_all()
         self.ask(self._dispatcher.stop)  # again, if need be, as in `close`
 
     def cancel_running(self, future: Future) -> None:
@@ -183,6 +193,7 @@ class Engine:
         for entry in list(self.queue.waiting):
             if isinstance(entry, Future):
                 entry.cancel()
+        self.unread.cancel_all()
         self.ask(self.queue.cancel_spans)
 
     def describe(self) -> str:
@@ -204,6 +215,8 @@ class Engine:
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until all workers have ended."""
+        if self.unread:
+            self.unread.finish()
         ended = self.over.wait(timeout)
         if ended and threading.current_thread() is not self._thread:
             self._thread.join(timeout)

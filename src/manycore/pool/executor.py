@@ -147,7 +147,7 @@ class Executor(_base.Executor):
             fn, items = SeededMap(fn, seed, star=star), number(items)
             star = False
         kind = ShownResults if progress else Results
-        results = kind(self._engine, fn, items, self._limits, star=star, owner=self)
+        results = kind(self._engine, fn, items, self._limits, star=star, owner=self, stops=True)
         return results if timeout is None else results.until(timeout)
 
     def share(self, value: Any) -> Any:

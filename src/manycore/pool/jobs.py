@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 from .future import Failed, Future, finish
@@ -10,12 +10,23 @@ from .limits import Limits
 from .lots import Span
 from .pace import key_of
 from .shared import Once
+from .unread import Map, Unread
 
 
 class Engine(Protocol):
-    """What works on a map: processes, or threads."""
+    """What works on a map: processes, or threads.
+
+    Attributes:
+        workers: How many.
+        unread: Its maps that are not read to their end.
+    """
 
     workers: int
+    unread: Unread
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What keeps its workers from beginning."""
 
     def check_open(self) -> None:
         """Raises when it takes no tasks."""
@@ -28,6 +39,12 @@ class Engine(Protocol):
 
     def batch_of(self, key: Hashable) -> int:
         """Gives how many tasks make a batch."""
+
+    def ask(self, request: Callable[[], None]) -> None:
+        """Has something done, soon, by a thread of its own."""
+
+    def was_read(self, found: Map) -> None:
+        """A map was read to its end, or will not be."""
 
 
 class MapFuture(Future):

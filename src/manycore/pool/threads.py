@@ -18,6 +18,7 @@ from .ledger import Ledger
 from .limits import Limits, limits_of
 from .lots import Calls, Span, TaskQueue
 from .pace import Pace
+from .unread import Map, Unread
 
 
 class ThreadPool(Pool):
@@ -82,18 +83,21 @@ class ThreadEngine:
     """
 
     cancels_running = False
+    broken: BaseException | None = None
 
     def __init__(
         self, workers: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
     ) -> None:
         self.workers = workers
         self.queue = TaskQueue()
+        self.unread = Unread()
         self.cancelling = self.queue.lock
         self.closed = False
         self.ledger = Ledger()
         self._busy = 0
         self._pace = Pace()
         self._changed = Condition()
+        self._requests: deque[Callable[[], None]] = deque()
         self._initializer = initializer
         self._initargs = initargs
         self._threads = [
@@ -146,6 +150,18 @@ class ThreadEngine:
         if self.closed:
             raise ValueError("Pool not running")
 
+    def ask(self, request: Callable[[], None]) -> None:
+        """Has something done by one of its threads."""
+        with self._changed:
+            self._requests.append(request)
+            self._changed.notify()
+
+    def was_read(self, found: Map) -> None:
+        """A map was read to its end, or will not be."""
+        self.unread.discard(found)
+        with self._changed:
+            self._changed.notify_all()
+
     def cancel_running(self, future: Future) -> None:
         """Nothing: a thread cannot be ended."""
 
@@ -161,6 +177,7 @@ class ThreadEngine:
             self.closed = True
             entries = self.queue.drain()
             self._changed.notify_all()
+        self.unread.cancel_all()
         for entry in entries:
             if isinstance(entry, Future):
                 entry.end_cancelled()
@@ -169,6 +186,8 @@ class ThreadEngine:
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until all threads have ended."""
+        if self.unread:
+            self.unread.finish()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 join(thread, timeout)
@@ -215,12 +234,14 @@ class ThreadEngine:
     def _next(self, number: int) -> Calls | Span | None:
         with self._changed:
             while True:
+                while self._requests:
+                    self._requests.popleft()()
                 lot: Calls | Span | None = self.queue.take(1, 1, self._pace)
                 if lot is not None:
                     self._busy += 1
                     self.ledger.sent(number, time.monotonic(), queued=bool(self.queue.waiting))
                     return lot
-                if self.closed:
+                if self.closed and not self.unread:
                     return None
                 self._changed.wait()
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from manycore.server import handover
 from manycore.server.handover import MESSAGE_BYTES, Inboxes, decode, encode
 from manycore.server.visit import Visit
+from manycore.settings import MOST_WORKERS
 
 ports = st.integers(0, 65_535)
 #: what `accept` gives: IPv4, IPv6, a Unix socket's path, an abstract name
@@ -104,9 +105,6 @@ sent = st.one_of(
     addresses.map(lambda address: (encode(address), 0, False)),
     st.tuples(torn, st.integers(0, 3), st.just(False)),
     st.tuples(st.binary(min_size=1, max_size=400), st.integers(0, 3), st.just(False)),
-    st.tuples(
-        st.binary(max_size=300).map(lambda end: b"news" + end), st.integers(0, 1), st.just(False)
-    ),
 )
 
 
@@ -155,6 +153,17 @@ def test_what_finds_no_descriptor_stays_in_the_inbox() -> None:
             assert belong_together(client, visit.conn)
 
 
+def test_what_is_taken_is_for_no_program() -> None:
+    """A program that a handler starts has none of the connections."""
+    client, server = connection()
+    with inboxes(1) as made, client, server:
+        assert made.put(1, Visit(server, ""))
+        visit = made.take(1)
+        assert visit is not None
+        with visit.conn:
+            assert not visit.conn.get_inheritable()
+
+
 def test_a_full_inbox_takes_no_more() -> None:
     """Handing on never waits: whoever cannot, keeps the connection."""
     client, server = connection()
@@ -169,26 +178,75 @@ def test_a_full_inbox_takes_no_more() -> None:
         assert count == 0
 
 
-def test_news_of_another_inbox() -> None:
-    """A process that knew one inbox is told of those that were added, and uses them."""
+def fork_of(made: Inboxes) -> Inboxes:
+    """What a process has that was forked now."""
+    known = Inboxes()
+    known._notices.close()
+    known._pairs = {place: (one.dup(), other.dup()) for place, (one, other) in made._pairs.items()}
+    known._notices._pages = [(one.dup(), other.dup()) for one, other in made._notices._pages]
+    return known
+
+
+def test_an_inbox_that_is_added_later() -> None:
+    """Whoever was forked before finds it when it looks for it, and so does everybody else."""
     client, server = connection()
-    with inboxes(1) as made, inboxes(0) as known, client, server:
-        known._pairs = {1: (made._pairs[1][0].dup(), made._pairs[1][1].dup())}
+    with inboxes(1) as made, client, server:
+        worker, successor = fork_of(made), fork_of(made)
+        made.provide(2)
         made.provide(3)
-        assert 3 not in known
-        assert known.take(1) is None
-        assert 2 in known
-        assert known.put(3, Visit(server, "x"))
-        visit = made.take(3)
-        assert visit is not None
-        with visit.conn:
-            assert visit.address == "x"
-            assert belong_together(client, visit.conn)
-        made._pairs[4] = made._pairs.pop(2)  # news of what is known changes nothing
-        made.provide(3)
+        for known in (worker, successor, worker):  # who looks takes nothing from the others
+            assert known.knows(3)
+            assert known.put(3, Visit(server, "x"))
+            visit = made.take(3)
+            assert visit is not None
+            with visit.conn:
+                assert visit.address == "x"
+                assert belong_together(client, visit.conn)
         before = descriptors()
-        assert known.take(1) is None
+        for place in (1, 2, 3):
+            assert successor.knows(place)
+        for place in (0, 4, MOST_WORKERS, MOST_WORKERS + 1):
+            assert not successor.knows(place)
         assert descriptors() == before
+        worker.close()
+        successor.close()
+
+
+def test_as_many_as_there_may_be() -> None:
+    """Each of hundreds of inboxes is found, also by who knew some of them, or half as many."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 6 * MOST_WORKERS), hard))
+    try:
+        with inboxes(150) as made:
+            known = fork_of(made)
+            made.provide(MOST_WORKERS // 2)
+            assert all(known.knows(place) for place in range(1, MOST_WORKERS // 2 + 1))
+            made.provide(MOST_WORKERS)
+            assert all(known.knows(place) for place in range(1, MOST_WORKERS + 1))
+            known.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_who_has_no_descriptor_left_finds_it_later() -> None:
+    """Half of a notice is none."""
+    resource = pytest.importorskip("resource")
+    with inboxes(1) as made:
+        known = fork_of(made)
+        made.provide(5)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, hard))
+        try:
+            assert not known.knows(2)
+            assert os.dup(0) == free
+            os.close(free)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert known.knows(2)
+        known.close()
 
 
 class Journeys(RuleBasedStateMachine):

@@ -21,6 +21,8 @@ HAS_EVENTFD: Final = hasattr(os, "eventfd")
 ENDS_ORPHANS: Final = sys.platform == "linux"
 #: a listener that hears no newcomer, and whose queue is served nevertheless
 FILTERS_SOCKETS: Final = sys.platform == "linux"
+#: a descriptor in a message that is only peeked at is the reader's own
+GIVES_WHAT_IS_PEEKED: Final = sys.platform == "linux"
 #: what a process, its threads and its sockets do, for others to read
 HAS_PROC: Final = os.path.exists("/proc/self/stat")
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("manycore.server")
 
-DESCRIPTORS: Final = 64  # of the supervisor itself
+DESCRIPTORS: Final = 80  # of the supervisor itself
 DESCRIPTORS_A_PLACE: Final = 8  # two ends of its inbox, three for each of two workers
 
 

@@ -5,9 +5,9 @@ worker, or the supervisor, can take it from there; so a worker that dies, or is 
 that it had not yet taken. No inbox has a name: the kernel frees them, and what is in them, with the
 last process.
 
-An inbox is a pair of sockets that the supervisor makes. Workers inherit those of all places; of one
-that was added later they are told, through their own. The kernel keeps the descriptor that is sent
-along, so the sender need not: taking it is the acknowledgment.
+An inbox is a pair of sockets that the supervisor makes. Workers inherit those of all places; one
+that was added later they find at a notice board when they need it, see `notices`. The kernel keeps
+the descriptor that is sent along, so the sender need not: taking it is the acknowledgment.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from manycore.base.rights import receive
+
+from .notices import Notices
 from .visit import Visit
 
 log = logging.getLogger("manycore.server")
@@ -36,12 +39,9 @@ _HEAD: Final = struct.Struct("!4scH")  # the mark, the address's kind and length
 _MARK: Final = b"conn"
 _LONGEST: Final = MESSAGE_BYTES - _HEAD.size
 _INTERNET, _PATH, _ABSTRACT = b"i", b"p", b"a"
-_NEWS: Final = struct.Struct("!4sH")  # another mark, the place of the new inbox
-_NEWS_MARK: Final = b"news"
-_MOST_DESCRIPTORS: Final = 2  # a new inbox's two ends
+_MOST_DESCRIPTORS: Final = 2  # more than the one that belongs there, so that more are seen
 # either keeps messages whole; not every kernel has the first between processes of one machine
 _KIND: Final = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
-_CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 
 
 def encode(address: Any) -> bytes:
@@ -94,6 +94,7 @@ class Inboxes:
 
     def __init__(self) -> None:
         self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
+        self._notices = Notices()
 
     def provide(self, places: int) -> None:
         """Makes the inboxes of the places from 1 to this one that have none; the supervisor does.
@@ -101,18 +102,24 @@ class Inboxes:
         Raises:
             OSError: When there are no descriptors for them.
         """
-        told = list(self._pairs)
-        for place in range(len(told) + 1, places + 1):
+        had = len(self._pairs)
+        for place in range(had + 1, places + 1):
             pair = socket.socketpair(socket.AF_UNIX, _KIND)
             for sock in pair:
                 sock.setblocking(False)
             pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
             self._pairs[place] = pair
-            news = _NEWS.pack(_NEWS_MARK, place).ljust(MESSAGE_BYTES, b"\0")
-            for one in told:
-                self._send(one, news, *pair)
+        if had:  # or no worker was started yet
+            self._notices.post(self._pairs, range(had + 1, places + 1))
 
-    def __contains__(self, place: int) -> bool:
+    def knows(self, place: int) -> bool:
+        """Whether there is such an inbox; one that was added of late is looked for."""
+        if place not in self._pairs:
+            for one, pair in self._notices.look(place).items():
+                if one in self._pairs:
+                    _close(sock.detach() for sock in pair)
+                else:
+                    self._pairs[one] = pair
         return place in self._pairs
 
     def fileno(self, place: int) -> int:
@@ -128,15 +135,9 @@ class Inboxes:
     def put(self, place: int, visit: Visit) -> bool:
         """Hands a connection on; the caller still has its own descriptor. False if it could not."""
         try:
-            return self._send(place, encode(visit.address), visit.conn)
-        except ValueError:
-            return False
-
-    def _send(self, place: int, message: bytes, *socks: socket.socket) -> bool:
-        try:
-            fds = [sock.fileno() for sock in socks]
+            message, fds = encode(visit.address), [visit.conn.fileno()]
             socket.send_fds(self._pairs[place][0], [message], fds)
-        except OSError:  # the inbox is full, or too much is on its way (ETOOMANYREFS)
+        except (ValueError, OSError):  # it is full, or too much is on its way (ETOOMANYREFS)
             return False
         return True
 
@@ -151,26 +152,11 @@ class Inboxes:
             # the kernel throws away what finds no free descriptor, so one must be free
             os.close(os.dup(inbox.fileno()))
             try:
-                message, fds, _, _ = socket.recv_fds(
-                    inbox, MESSAGE_BYTES, _MOST_DESCRIPTORS, _CLOEXEC
-                )
+                message, fds = receive(inbox, MESSAGE_BYTES, _MOST_DESCRIPTORS)
             except BlockingIOError:
                 return None
-            if not _CLOEXEC:
-                for fd in fds:
-                    os.set_inheritable(fd, False)
-            if message.startswith(_NEWS_MARK):
-                self._learn(message, fds)
-            elif (visit := _unpack(message, fds)) is not None:
+            if (visit := _unpack(message, fds)) is not None:
                 return visit
-
-    def _learn(self, message: bytes, fds: list[int]) -> None:
-        """Takes in that there is another inbox, unless it is known."""
-        place = _NEWS.unpack_from(message)[1] if len(message) == MESSAGE_BYTES else 0
-        if not place or place in self._pairs or len(fds) != _MOST_DESCRIPTORS:
-            _close(fds)
-            return
-        self._pairs[place] = socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1])
 
     def forward(self, loads: Mapping[int, int]) -> int:
         """Moves what is in the inboxes of places where nobody serves to who has the fewest.
@@ -181,7 +167,7 @@ class Inboxes:
         Returns:
             How many were moved.
         """
-        heirs = {place: load for place, load in loads.items() if place in self}
+        heirs = {place: load for place, load in loads.items() if place in self._pairs}
         moved = 0
         for place in self._pairs.keys() - heirs.keys():
             with suppress(OSError):  # no descriptor: what is left waits for the next worker there
@@ -198,6 +184,7 @@ class Inboxes:
             for sock in pair:
                 sock.close()
         self._pairs.clear()
+        self._notices.close()
 
 
 def _unpack(message: bytes, fds: list[int]) -> Visit | None:
@@ -213,6 +200,6 @@ def _unpack(message: bytes, fds: list[int]) -> Visit | None:
         return None
 
 
-def _close(fds: list[int]) -> None:
+def _close(fds: Iterable[int]) -> None:
     for fd in fds:
         os.close(fd)

@@ -111,7 +111,7 @@ class Siblings:
         loads: dict[int, int] = {}
         progress: dict[int, int] = {}
         for place, accepted, finished in serving(self._board):
-            if place == self.place or place not in self._inboxes:
+            if place == self.place or not self._inboxes.knows(place):
                 continue
             if self._deaf.get(place) == accepted and not deaf_too:
                 continue

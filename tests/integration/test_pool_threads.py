@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,3 +70,47 @@ def test_a_time_limit_is_refused() -> None:
         with pytest.raises(ValueError, match="a time limit needs a pool of processes"):
             pool.apply(abs, (1,), timeout=1)
         assert pool.apply_async(abs, (-1,)).get(timeout=10) == 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pool: pool.apply(abs, (1,)),
+        lambda pool: pool.map(abs, range(10)),
+        lambda pool: pool.map(abs, iter(range(1000))),
+        lambda pool: pool.submit(abs, 1).result(),
+        lambda pool: list(pool.imap(abs, iter(range(1000)))),
+        lambda pool: list(pool.imap_unordered(abs, range(1000))),
+    ],
+    ids=["apply", "map", "map_generator", "submit", "imap", "imap_unordered"],
+)
+def test_an_initializer_that_raises_is_told(use: Callable[[Any], Any]) -> None:
+    """After a few tries, to whoever uses the pool then or later, with its own traceback."""
+    calls = []
+
+    def explode() -> None:
+        calls.append(1)
+        raise OSError("no such device")
+
+    pool = manycore.ThreadPool(2, initializer=explode)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no such device") as caught:
+            use(pool)
+        assert "explode" in [entry.name for entry in caught.traceback]
+    pool.close()
+    pool.join()
+    assert 3 <= len(calls) <= 4
+
+
+def test_an_initializer_that_fails_once_is_called_again() -> None:
+    """The pool is whole then."""
+    calls: list[int] = []
+
+    def stumble() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            sys.exit("not yet")
+
+    with manycore.ThreadPool(2, initializer=stumble) as pool:
+        assert pool.map(abs, range(10)) == list(range(10))
+        eventually(lambda: len(calls) == 3, within=5)

@@ -18,6 +18,7 @@ from .ledger import Ledger
 from .limits import Limits, limits_of
 from .lots import Calls, Span, TaskQueue
 from .pace import Pace
+from .rules import BOOT_TRIES
 from .unread import Map, Unread
 
 
@@ -28,7 +29,8 @@ class ThreadPool(Pool):
 
     Args:
         processes: How many threads; as many as there are CPUs when omitted.
-        initializer: What each thread calls first.
+        initializer: What each thread calls first. When it fails a few times, whoever uses the pool
+            gets what it raised.
         initargs: With what.
         retries: How often a task that failed is tried again.
         retry_on: With which failures.
@@ -95,6 +97,7 @@ class ThreadEngine:
         self.closed = False
         self.ledger = Ledger()
         self._busy = 0
+        self._failed_boots = 0  # in a row
         self._pace = Pace()
         self._changed = Condition()
         self._requests: deque[Callable[[], None]] = deque()
@@ -126,7 +129,7 @@ class ThreadEngine:
 
     def add(self, span: Span) -> None:
         """Queues a further part of a map."""
-        if any(thread.is_alive() for thread in self._threads):
+        if self.broken is None and any(thread.is_alive() for thread in self._threads):
             self._append(span)
         else:
             span.cancel()
@@ -135,6 +138,8 @@ class ThreadEngine:
         with self._changed:
             self.queue.waiting.append(entry)
             self._changed.notify(len(entry) if isinstance(entry, Span) else 1)
+        if self.broken is not None:
+            self.queue.fail_all(self.broken)
 
     def share(self, value: Any) -> Any:
         """Gives the object: nothing is sent to threads."""
@@ -146,7 +151,9 @@ class ThreadEngine:
         return 1
 
     def check_open(self) -> None:
-        """Raises what using a closed pool raises."""
+        """Raises what using a pool that cannot take a task raises."""
+        if self.broken is not None:
+            raise self.broken
         if self.closed:
             raise ValueError("Pool not running")
 
@@ -212,8 +219,8 @@ class ThreadEngine:
         ledger = self.ledger
         with self._changed:
             ledger.started(number, time.monotonic())
-        if self._initializer is not None:
-            self._initializer(*self._initargs)
+        if not self._prepare():
+            return
         with self._changed:
             ledger.was_ready(number, time.monotonic())
         while (lot := self._next(number)) is not None:
@@ -230,6 +237,29 @@ class ThreadEngine:
                 self._busy -= 1
                 ledger.retried += len(retry)
                 self.queue.waiting.extendleft(retry)
+
+    def _prepare(self) -> bool:
+        """Calls the initializer, a few times if need be; False when the pool gives up."""
+        while self._initializer is not None and self.broken is None:
+            try:
+                self._initializer(*self._initargs)
+            except BaseException as error:
+                self._failed_boots += 1
+                if self._failed_boots >= BOOT_TRIES:
+                    self._give_up(error)
+            else:
+                self._failed_boots = 0
+                break
+        return self.broken is None
+
+    def _give_up(self, error: BaseException) -> None:
+        """No thread can begin: whoever waits, or comes, is told."""
+        with self._changed:
+            self.broken = error
+            self.closed = True
+            self._changed.notify_all()
+        self.unread.cancel_all()
+        self.queue.fail_all(error)
 
     def _next(self, number: int) -> Calls | Span | None:
         with self._changed:

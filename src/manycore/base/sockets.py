@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from manycore.errors import BindError
 
-from . import kernel
+from . import handshakes, kernel
 from .addresses import (
     BindAddress,
     InheritedSocket,
@@ -50,11 +50,13 @@ class Listener:
         sock: The socket. It does not block.
         ours: It was bound here: nobody else accepts from it once we stop.
         file: Device and inode of the Unix socket's file, if it was made here.
+        deaf: It takes no newcomers any more.
     """
 
     sock: socket.socket
     ours: bool
     file: tuple[int, int] | None = None
+    deaf: bool = False
 
     @property
     def address(self) -> SocketAddress:
@@ -78,8 +80,9 @@ class Listener:
         has let go of it. A Unix socket's file is removed. A socket that was inherited is left as
         it is: whoever gave it will give it to the next server.
         """
-        if not self.ours:
+        if not self.ours or self.deaf:
             return
+        self.deaf = True
         if self.file is not None:
             self._remove_file()
         elif kernel.FILTERS_SOCKETS:
@@ -87,6 +90,12 @@ class Listener:
                 _drop_syns(self.sock)
         else:
             self.sock.close()
+
+    def handshakes(self) -> int:
+        """Counts the TCP clients that are half in, once nobody new is heard."""
+        if not self.deaf or self.sock.fileno() < 0:
+            return 0
+        return handshakes.under_way(self.sock)
 
     def hand_on(self) -> None:
         """Leaves the socket, and its file, to another server that has it too."""

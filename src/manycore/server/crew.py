@@ -321,14 +321,22 @@ class ServerCrew:
         self._control.stopping()
         self._service.stopping(f"stopping in {delay:g} s; still serving")
 
-    def stopping(self) -> None:
+    def close_the_door(self) -> None:
         """Keeps the queue from growing, so that it can be served to its end."""
+        for listener in self._listeners:
+            listener.refuse_newcomers()
+
+    def somebody_is_half_in(self) -> bool:
+        """Whether a client's handshake is not at its end."""
+        return any(listener.handshakes() for listener in self._listeners)
+
+    def stopping(self) -> None:
+        """Says so; the queue grows no more."""
         self._control.stopping()
         self._service.stopping()
         if self._upgrade is not None:
             self._upgrade.cancel()
-        for listener in self._listeners:
-            listener.refuse_newcomers()
+        self.close_the_door()
 
     def work_ends(self) -> None:
         """Leaves ports that other servers have too, so that new clients go to those at once.

@@ -15,6 +15,7 @@ from manycore.base.interpreter import command
 from manycore.base.lifetime import exit_in_words
 from manycore.base.signals import Inbox
 from manycore.errors import SupervisorLost
+from manycore.supervise import nearing
 from manycore.supervise.events import Failure
 from manycore.supervise.report import decode
 from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER
@@ -23,7 +24,8 @@ from manycore.supervise.supervisor import STOPS
 from . import launch
 from .job import Parcel
 
-STOP_PATIENCE: Final = STOP_MARGIN + UNKILLABLE_AFTER + 1.0  # seconds beyond the grace period
+# seconds beyond the grace period
+STOP_PATIENCE: Final = nearing.PATIENCE + STOP_MARGIN + UNKILLABLE_AFTER + 1.0
 _READ_SIZE: Final = 65_536  # bytes: what a pipe holds
 
 

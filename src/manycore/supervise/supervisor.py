@@ -23,6 +23,7 @@ from . import events
 from .asking import Asking, WorkerStacks
 from .events import Event, Failure, Policy, StopAsked, Urgency
 from .handle import Life, WorkerHandle
+from .nearing import Nearing
 from .report import LetGoReport, ReadyReport, SpentReport, StacksReport
 from .rules import Rules
 from .timers import Timers
@@ -71,6 +72,12 @@ class Crew(Protocol):
     def stop_nears(self, delay: float) -> None:
         """A stop was asked for, and comes after some seconds in which all goes on."""
 
+    def close_the_door(self) -> None:
+        """A graceful stop comes next: nobody new shall be heard."""
+
+    def somebody_is_half_in(self) -> bool:
+        """Whether somebody who was heard before that is still on the way in."""
+
     def stopping(self) -> None:
         """The first stop was asked for."""
 
@@ -104,9 +111,8 @@ class Supervisor:
         self._crew = crew
         self._rules = Rules(policy)
         self._wanted = policy.workers
-        self._delay = policy.pre_stop_delay
-        self._stop_nears = False
         self._timers = Timers()
+        self._nearing = Nearing(crew, self._timers, policy.pre_stop_delay, self.retire)
         self._owner = owner
         self._private = [*private, *([] if owner is None else [owner])]
         self._workers: dict[int, WorkerHandle] = {}
@@ -224,26 +230,15 @@ class Supervisor:
 
     def ask(self, event: Event) -> None:
         """Lets the rules decide on an event, after what is being handled now."""
-        if event == StopAsked(Urgency.GRACEFUL) and self._may_delay():
+        if event == StopAsked(Urgency.GRACEFUL) and self._rules.announced:
+            self._nearing.begin()
             return
         if isinstance(event, events.ReloadAsked) and not self.stopping:
             self._crew.reload_begins()
         self._pending.append(event)
 
-    def _may_delay(self) -> bool:
-        """Lets all go on for a while before a stop, so that nobody is sent here any more."""
-        if not self._delay or not self._rules.announced or self._rules.urgency:
-            return False
-        if not self._stop_nears:
-            self._stop_nears = True
-            log.info("stopping in %g s: whoever sends clients here may notice", self._delay)
-            self._crew.stop_nears(self._delay)
-            stop = StopAsked(Urgency.GRACEFUL)
-            self._timers.call_later(self._delay, lambda: self._pending.append(stop))
-        return True
-
     def retire(self) -> None:
-        """Stops gracefully, and at once: another server serves already."""
+        """Stops gracefully, and at once: nothing has to come before, or all of it has."""
         self._pending.append(StopAsked(Urgency.GRACEFUL))
 
     def pass_on(self, signum: signal.Signals) -> None:
@@ -297,7 +292,7 @@ class Supervisor:
     @property
     def stopping(self) -> bool:
         """Whether a stop is under way, or near."""
-        return self._stop_nears or self._rules.urgency > Urgency.NONE
+        return self._nearing.began or self._rules.urgency > Urgency.NONE
 
     def _selector_fd(self) -> list[int]:
         selector = self._selector  # others have no descriptor, or one that is not inherited

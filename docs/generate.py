@@ -11,7 +11,7 @@ SETTINGS = Path(__file__).parent / "settings.md"
 _HEAD = """\
 # Settings
 
-<!-- Made by docs/generate.py from manycore/settings.py. Change it there. -->
+<!-- Made by docs/generate.py from manycore/settings. Change it there. -->
 
 Each setting is a flag of `manycore serve` and `manycore check`, an environment variable, a key in
 `manycore.toml` or in `[tool.manycore]` of `pyproject.toml`, and an argument of `manycore.serve` and

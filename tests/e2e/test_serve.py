@@ -121,7 +121,8 @@ def test_a_worker_carries_nothing_that_it_does_not_need(log: Path) -> None:
     ):
         names = client.makefile("r").read().splitlines()
         sockets = sum(name.startswith("socket:") for name in names)
-        assert sockets == 2 + 2 * 2  # the listener, the client; both ends of each place's inbox
+        # the listener, the client, the notice of new places; both ends of each place's inbox
+        assert sockets == 3 + 2 * 2
         assert sum("pidfd" in name for name in names) == 0
         assert sum(name.startswith("pipe:") for name in names) == 4  # lifeline, report, signals
 

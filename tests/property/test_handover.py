@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from manycore.server import handover
 from manycore.server.handover import MESSAGE_BYTES, Inboxes, decode, encode
+from manycore.server.notices import MOST
 from manycore.server.visit import Visit
-from manycore.settings import MOST_WORKERS
 
 ports = st.integers(0, 65_535)
 #: what `accept` gives: IPv4, IPv6, a Unix socket's path, an abstract name
@@ -181,9 +181,9 @@ def test_a_full_inbox_takes_no_more() -> None:
 def fork_of(made: Inboxes) -> Inboxes:
     """What a process has that was forked now."""
     known = Inboxes()
-    known._notices.close()
+    known._notice.close()
     known._pairs = {place: (one.dup(), other.dup()) for place, (one, other) in made._pairs.items()}
-    known._notices._pages = [(one.dup(), other.dup()) for one, other in made._notices._pages]
+    known._notice._reader = made._notice._reader.dup()
     return known
 
 
@@ -205,25 +205,30 @@ def test_an_inbox_that_is_added_later() -> None:
         before = descriptors()
         for place in (1, 2, 3):
             assert successor.knows(place)
-        for place in (0, 4, MOST_WORKERS, MOST_WORKERS + 1):
+        for place in (0, 4, 500):
             assert not successor.knows(place)
         assert descriptors() == before
         worker.close()
         successor.close()
 
 
-def test_as_many_as_there_may_be() -> None:
-    """Each of hundreds of inboxes is found, also by who knew some of them, or half as many."""
+def test_as_many_as_a_notice_has_room_for() -> None:
+    """Each of them is found, also by who knows half of them; of more, those that came last."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 6 * MOST_WORKERS), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     try:
-        with inboxes(150) as made:
+        with inboxes(3) as made:
             known = fork_of(made)
-            made.provide(MOST_WORKERS // 2)
-            assert all(known.knows(place) for place in range(1, MOST_WORKERS // 2 + 1))
-            made.provide(MOST_WORKERS)
-            assert all(known.knows(place) for place in range(1, MOST_WORKERS + 1))
+            made.provide(3 + MOST // 2)
+            assert all(known.knows(place) for place in range(1, 4 + MOST // 2))
+            made.provide(3 + MOST)
+            assert all(known.knows(place) for place in range(1, 4 + MOST))
+            known.close()
+            known = fork_of(made)
+            made.provide(3 + 3 * MOST)
+            assert known.knows(3 + 3 * MOST)
+            assert not known.knows(3 + MOST + 1)
             known.close()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -143,7 +143,7 @@ class TestMistakes:
     def test_an_argument_is_named(self, name: str, value: str, says: str) -> None:
         """A wrong argument of `serve` is named as Python writes it."""
         with pytest.raises(SettingsError) as caught:
-            ServeSettings(**{name: value})
+            ServeSettings(**{name: value})  # type: ignore[arg-type]
         assert str(caught.value) == f"{name}: {says}"
 
     @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ class TestMistakes:
     def test_the_first_mistake_is_told(self) -> None:
         """One at a time, in the order of the help."""
         with pytest.raises(SettingsError, match=r"^bind: "):
-            ServeSettings(log_level="x", bind="x")
+            ServeSettings(log_level="x", bind="x")  # type: ignore[arg-type]
 
 
 class TestValues:
@@ -216,7 +216,7 @@ class TestValues:
         """By default and as a word, as many as the CPUs that are ours."""
         monkeypatch.setenv("MANYCORE_CPUS", "5")
         assert ServeSettings().workers == 5
-        assert ServeSettings(workers="auto").workers == 5
+        assert ServeSettings(workers="auto").workers == 5  # type: ignore[arg-type]
         assert ServeSettings(workers=2).workers == 2
 
     def test_a_wrong_number_of_cpus_is_named_by_its_variable(
@@ -265,9 +265,9 @@ class TestValues:
     def test_settings_of_settings_are_the_same(self) -> None:
         """What was read can be given again: a copy, or one with another value."""
         settings = ServeSettings(
-            bind="a:1,unix:/b,fd://3",
-            workers="2",
-            boot_timeout="1.5",
+            bind="a:1,unix:/b,fd://3",  # type: ignore[arg-type]
+            workers="2",  # type: ignore[arg-type]
+            boot_timeout="1.5",  # type: ignore[arg-type]
             log_level="DEBUG",
             log_format="JSON",
         )

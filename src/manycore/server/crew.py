@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("manycore.server")
 
-DESCRIPTORS: Final = 80  # of the supervisor itself
+DESCRIPTORS: Final = 64  # of the supervisor itself
 DESCRIPTORS_A_PLACE: Final = 8  # two ends of its inbox, three for each of two workers
 
 
@@ -241,6 +241,7 @@ class ServerCrew:
         row[Column.NUMBER], row[Column.GENERATION] = order.number, order.generation
         row[Column.RESTARTS] = self._starts[order.number] - 1
         row[Column.PID] = os.getpid()
+        self._inboxes.only_use()
         inside.enter(Inside(self._service.shared, self._job.settings.offload_workers))
         who = WorkerFacts(order.number, os.getpid(), order.generation)
         before = partial(self._hooks.require, "post_fork", self._facts, who)

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from manycore.base.rights import receive
 
-from .notices import Notices
+from .notices import Notice
 from .visit import Visit
 
 log = logging.getLogger("manycore.server")
@@ -94,7 +94,9 @@ class Inboxes:
 
     def __init__(self) -> None:
         self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
-        self._notices = Notices()
+        self._notice = Notice()
+        self._added: list[int] = []  # places, after the first workers were started
+        self._posted = True
 
     def provide(self, places: int) -> None:
         """Makes the inboxes of the places from 1 to this one that have none; the supervisor does.
@@ -109,13 +111,16 @@ class Inboxes:
                 sock.setblocking(False)
             pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
             self._pairs[place] = pair
-        if had:  # or no worker was started yet
-            self._notices.post(self._pairs, range(had + 1, places + 1))
+        if had and places > had:
+            self._added.extend(range(had + 1, places + 1))
+            self._posted = False
+        if not self._posted:
+            self._posted = self._notice.post({place: self._pairs[place] for place in self._added})
 
     def knows(self, place: int) -> bool:
         """Whether there is such an inbox; one that was added of late is looked for."""
         if place not in self._pairs:
-            for one, pair in self._notices.look(place).items():
+            for one, pair in self._notice.look().items():
                 if one in self._pairs:
                     _close(sock.detach() for sock in pair)
                 else:
@@ -178,13 +183,17 @@ class Inboxes:
                     heirs[heir] += 1
         return moved
 
+    def only_use(self) -> None:
+        """Lets go of what only the supervisor needs; a worker does."""
+        self._notice.only_read()
+
     def close(self) -> None:
         """Lets go of all of them."""
         for pair in self._pairs.values():
             for sock in pair:
                 sock.close()
         self._pairs.clear()
-        self._notices.close()
+        self._notice.close()
 
 
 def _unpack(message: bytes, fds: list[int]) -> Visit | None:

@@ -447,20 +447,6 @@ def test_results_are_released(pool: Pool) -> None:
     eventually(lambda: gc.collect() is not None and gone() is None, within=WITHIN)
 
 
-def test_bad_input() -> None:
-    """A ValueError with the fact."""
-    with pytest.raises(ValueError, match="0"):
-        Pool(0)
-    with pytest.raises(ValueError, match="-1"):
-        Pool(1, timeout=-1)
-    with pytest.raises(ValueError, match="-2"):
-        Pool(1, retries=-2)
-    with pytest.raises(ValueError, match="0"):
-        Executor(0)
-    with pytest.raises(ValueError, match="0"):
-        Pool(1, maxtasksperchild=0)
-
-
 def test_a_copy_of_the_program_has_no_pool(pool: Pool) -> None:
     """After `os.fork` the child is told so, and the parent's pool is as before."""
     pid = os.fork()

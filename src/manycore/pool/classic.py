@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from . import checks
 from .executor import start_engine
 from .future import Future
 from .jobs import MapFuture, start_map
@@ -24,6 +25,7 @@ class _Way(NamedTuple):
     """How a map is done."""
 
     timeout: float | None
+    chunksize: int | None
     star: bool = False
     progress: bool = False
     seed: int | None = None
@@ -41,6 +43,8 @@ class Pool:
         initargs: With what.
         maxtasksperchild: After so many tasks a worker is replaced.
         context: For the standard library's sake; workers are always forked from the template.
+        workers: How many, by another name.
+        max_tasks_per_worker: The same as `maxtasksperchild`.
         max_memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
         timeout: Seconds that a task may take: then `TaskTimeout` is raised inside it.
         retries: How often a task that failed is tried again.
@@ -67,6 +71,7 @@ class Pool:
         context: object = None,
         *,
         workers: int | None = None,
+        max_tasks_per_worker: int | None = None,
         max_memory_per_worker: int | None = None,
         timeout: float | None = None,
         retries: int = 0,
@@ -77,13 +82,14 @@ class Pool:
         del context
         self._limits = limits_of(timeout, retries, retry_on, grace)
         self._engine: Any = start_engine(
-            processes if workers is None else workers,
-            "processes" if workers is None else "workers",
+            checks.given(processes=processes, workers=workers),
             initializer,
             tuple(initargs),
-            tasks=maxtasksperchild,
-            memory=max_memory_per_worker,
-            threads=threads_per_worker,
+            tasks=checks.given(
+                maxtasksperchild=maxtasksperchild, max_tasks_per_worker=max_tasks_per_worker
+            ),
+            memory=checks.size("max_memory_per_worker", max_memory_per_worker),
+            threads=checks.given(threads_per_worker=threads_per_worker),
         )
         self._forgotten = weakref.finalize(self, self._engine.terminate)
         self._forgotten.atexit = False
@@ -150,7 +156,7 @@ class Pool:
             seed: Gives the call random numbers that are the same each time.
 
         Raises:
-            ValueError: When the pool is closed, or the seed is no whole number.
+            ValueError: When the pool is closed, or for a number that cannot be.
         """
         if seed is not None:
             self._check_seeds()
@@ -168,7 +174,7 @@ class Pool:
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        chunksize: int | None = None,
         *,
         timeout: float | None = None,
         progress: bool = False,
@@ -188,28 +194,30 @@ class Pool:
 
         Raises:
             Exception: What the first item that failed raised, after all have ended.
-            ValueError: When the pool is closed, or the seed is no whole number.
+            ValueError: When the pool is closed, or for a number that cannot be.
         """
-        return self._map(func, iterable, _Way(timeout, progress=progress, seed=seed))
+        return self._map(func, iterable, _Way(timeout, chunksize, progress=progress, seed=seed))
 
     def starmap(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        chunksize: int | None = None,
         *,
         timeout: float | None = None,
         progress: bool = False,
         seed: int | None = None,
     ) -> list[Any]:
         """As `map`, of items that are tuples of arguments."""
-        return self._map(func, iterable, _Way(timeout, star=True, progress=progress, seed=seed))
+        return self._map(
+            func, iterable, _Way(timeout, chunksize, star=True, progress=progress, seed=seed)
+        )
 
     def map_async(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
@@ -218,14 +226,14 @@ class Pool:
         seed: int | None = None,
     ) -> MapFuture:
         """As `map`, without waiting."""
-        way = _Way(timeout, progress=progress, seed=seed)
+        way = _Way(timeout, chunksize, progress=progress, seed=seed)
         return self._map_async(func, iterable, callback, error_callback, way)
 
     def starmap_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,  # noqa: ARG002  # the standard library's
+        chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
@@ -234,7 +242,7 @@ class Pool:
         seed: int | None = None,
     ) -> MapFuture:
         """As `starmap`, without waiting."""
-        way = _Way(timeout, star=True, progress=progress, seed=seed)
+        way = _Way(timeout, chunksize, star=True, progress=progress, seed=seed)
         return self._map_async(func, iterable, callback, error_callback, way)
 
     def imap(
@@ -251,7 +259,7 @@ class Pool:
 
         Items are read as results are taken: a few batches ahead, however many there are.
         """
-        return self._imap(func, iterable, chunksize, _Way(timeout, progress=progress, seed=seed))
+        return self._imap(func, iterable, _Way(timeout, chunksize, progress=progress, seed=seed))
 
     def imap_unordered(
         self,
@@ -264,8 +272,8 @@ class Pool:
         seed: int | None = None,
     ) -> Results:
         """As `imap`, in the order in which they come."""
-        way = _Way(timeout, progress=progress, seed=seed)
-        return self._imap(func, iterable, chunksize, way, ordered=False)
+        way = _Way(timeout, chunksize, progress=progress, seed=seed)
+        return self._imap(func, iterable, way, ordered=False)
 
     def share(self, value: Any) -> Any:
         """Gives something that stands for an object and is sent to each worker once.
@@ -365,17 +373,14 @@ class Pool:
         self,
         function: Callable[..., Any],
         iterable: Iterable[Any],
-        chunksize: int,
         way: _Way,
         *,
         ordered: bool = True,
     ) -> Results:
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         return self._results(function, iterable, way, ordered=ordered, owner=self)
 
     def _start(self, function: Callable[..., Any], items: Sequence[Any], way: _Way) -> MapFuture:
-        limits, star = self._limits_for(way.timeout), way.star
+        limits, star = self._limits_of(way), way.star
         if way.seed is not None:
             function, items = self._seeded_map(function, way), Numbered(items)
             star = False
@@ -384,7 +389,7 @@ class Pool:
     def _results(
         self, function: Callable[..., Any], iterable: Iterable[Any], way: _Way, **options: Any
     ) -> Results:
-        limits, star = self._limits_for(way.timeout), way.star
+        limits, star = self._limits_of(way), way.star
         if way.seed is not None:
             function, iterable = self._seeded_map(function, way), number(iterable)
             star = False
@@ -398,6 +403,10 @@ class Pool:
 
     def _check_seeds(self) -> None:
         """Raises where tasks cannot have random numbers of their own."""
+
+    def _limits_of(self, way: _Way) -> Limits:
+        checks.given(chunksize=way.chunksize)
+        return self._limits_for(way.timeout)
 
     def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
         if timeout is None and retries is None:

@@ -37,6 +37,7 @@ from .shared import Shelf
 kernel.require_pidfd("manycore's pool of processes")
 
 _READ: Final = select.EPOLLIN
+_LONGEST: Final = 86_400.0  # seconds: epoll counts milliseconds, and 25 days of them are too many
 
 
 class Dispatcher:
@@ -196,7 +197,7 @@ class Dispatcher:
         wants = schedule.wants_tasks
         if not wants or not self._queue.waiting:
             due = schedule.next_look()
-            timeout = -1.0 if due is None else max(0.0, due - time.monotonic())
+            timeout = -1.0 if due is None else min(max(0.0, due - time.monotonic()), _LONGEST)
             self._bell.wanted = wants
             if self.loans.is_any_free:  # after the line above: who ends a call sets it, too
                 self._bell.wanted = wants = True

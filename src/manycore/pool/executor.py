@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from manycore.base import template
 from manycore.base.cpus import cpu_count
 
-from . import blas
+from . import blas, checks
 from .future import Future
 from .limits import NO_LIMITS, Limits, limits_of
 from .results import Results
@@ -33,6 +33,7 @@ class Executor(_base.Executor):
         initializer: What each worker calls first.
         initargs: With what.
         max_tasks_per_child: After so many calls a worker is replaced.
+        max_tasks_per_worker: The same.
         max_memory_per_worker: Bytes; a worker that holds more after a batch is replaced.
         timeout: Seconds that a call may take.
         retries: How often a call that failed is tried again.
@@ -59,6 +60,7 @@ class Executor(_base.Executor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        max_tasks_per_worker: int | None = None,
         max_memory_per_worker: int | None = None,
         timeout: float | None = None,
         retries: int = 0,
@@ -70,13 +72,14 @@ class Executor(_base.Executor):
         del mp_context
         self._limits = limits_of(timeout, retries, retry_on, grace)
         self._engine = start_engine(
-            max_workers,
-            "max_workers",
+            checks.given(max_workers=max_workers),
             initializer,
             initargs,
-            tasks=max_tasks_per_child,
-            memory=max_memory_per_worker,
-            threads=threads_per_worker,
+            tasks=checks.given(
+                max_tasks_per_child=max_tasks_per_child, max_tasks_per_worker=max_tasks_per_worker
+            ),
+            memory=checks.size("max_memory_per_worker", max_memory_per_worker),
+            threads=checks.given(threads_per_worker=threads_per_worker),
             cancels_running=cancel_running,
             finishes_at_exit=True,
         )
@@ -133,12 +136,13 @@ class Executor(_base.Executor):
             seed: Gives each call random numbers of its own, on any number of workers the same.
 
         Raises:
-            ValueError: When `chunksize` is below 1, or `seed` is no whole number.
+            ValueError: For a number that cannot be.
             RuntimeError: After `shutdown`.
         """
-        del buffersize
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+        checks.whole("chunksize", chunksize)
+        checks.given(buffersize=buffersize)
+        if timeout is not None:
+            timeout = checks.seconds("timeout", timeout, zero=True)
         self._check_open()
         single = len(iterables) == 1
         items: Iterable[Any] = iterables[0] if single else zip(*iterables, strict=False)
@@ -221,7 +225,6 @@ class Executor(_base.Executor):
 
 def start_engine(
     workers: int | None,
-    name: str,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     *,
@@ -231,20 +234,11 @@ def start_engine(
     cancels_running: bool = False,
     finishes_at_exit: bool = False,
 ) -> Engine:
-    """Checks what a user asks for, and starts it.
+    """Starts what works.
 
     Raises:
-        ValueError: For a number that cannot be.
         TypeError: When the initializer is no function.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"{name} must be a number from 1, not {workers!r}")
-    if tasks is not None and tasks < 1:
-        raise ValueError(f"tasks per worker must be a number from 1, not {tasks!r}")
-    if memory is not None and memory < 1:
-        raise ValueError(f"memory per worker must be a number of bytes from 1, not {memory!r}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads_per_worker must be a number from 1, not {threads!r}")
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
     count = cpu_count() if workers is None else workers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from .checks import seconds, whole
 
 GRACE: Final = 0.5  # seconds between the exception inside a task and the end of its worker
 
@@ -52,14 +53,21 @@ def limits_of(
     """Checks what a user asks for.
 
     Raises:
-        ValueError: For a number that cannot be.
+        ValueError: For what cannot be.
     """
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
-    if not 0 <= grace < math.inf:
-        raise ValueError(f"grace must be a number of seconds from 0, not {grace!r}")
-    if retries < 0:
-        raise ValueError(f"retries must be a number from 0, not {retries!r}")
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    limits = Limits(timeout, grace, retries, kinds)
+    if not all(_is_error(kind) for kind in kinds):
+        raise ValueError(
+            f"retry_on must be an exception class, or a tuple of some, not {retry_on!r}"
+        )
+    limits = Limits(
+        None if timeout is None else seconds("timeout", timeout, zero=False),
+        seconds("grace", grace, zero=True),
+        whole("retries", retries, 0),
+        kinds,
+    )
     return NO_LIMITS if limits == NO_LIMITS else limits
+
+
+def _is_error(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)

@@ -12,6 +12,7 @@ from typing import Any
 from manycore.base.conditions import Condition, join
 from manycore.base.cpus import cpu_count
 
+from . import checks
 from .classic import Pool
 from .future import Failed, Future
 from .ledger import Ledger
@@ -32,6 +33,7 @@ class ThreadPool(Pool):
         initializer: What each thread calls first. When it fails a few times, whoever uses the pool
             gets what it raised.
         initargs: With what.
+        workers: How many, by another name.
         retries: How often a task that failed is tried again.
         retry_on: With which failures.
 
@@ -50,15 +52,15 @@ class ThreadPool(Pool):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         *,
+        workers: int | None = None,
         retries: int = 0,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
     ) -> None:
-        if processes is not None and processes < 1:
-            raise ValueError(f"processes must be a number from 1, not {processes!r}")
+        count = checks.given(processes=processes, workers=workers)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._limits = limits_of(None, retries, retry_on)
-        engine = ThreadEngine(processes or cpu_count(), initializer, tuple(initargs))
+        engine = ThreadEngine(count or cpu_count(), initializer, tuple(initargs))
         self._engine: Any = engine
         self._forgotten = weakref.finalize(self, engine.terminate)
         self._forgotten.atexit = False

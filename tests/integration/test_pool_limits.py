@@ -106,10 +106,10 @@ def test_of_an_executors_map() -> None:
         for name in ("chunksize", "buffersize"):
             for value in values(name):
                 with pytest.raises(ValueError, match=refusal(name, value)):
-                    executor.map(abs, [1], **{name: value})  # type: ignore[arg-type]
+                    executor.map(abs, [1], **{name: value})
         for wrong in (-1, math.nan, "1"):
             with pytest.raises(ValueError, match="timeout must be a number of seconds from 0, not"):
-                executor.map(abs, [1], timeout=wrong)
+                executor.map(abs, [1], timeout=wrong)  # type: ignore[arg-type]
         with pytest.raises(TimeoutError):
             list(executor.map(abs, [1], timeout=0))
         assert list(executor.map(abs, [-1], timeout=5, chunksize=2, buffersize=1)) == [1]

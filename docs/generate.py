@@ -18,6 +18,13 @@ Each setting is a flag of `manycore serve` and `manycore check`, an environment 
 `manycore.Server`. A flag overrides a variable, a variable the file, and the file the default. The
 two functions read neither variables nor files.
 
+```toml
+# manycore.toml
+bind = ["0.0.0.0:8888", "unix:/run/app.sock"]
+workers = 4
+graceful-timeout = 20.0
+```
+
 `--config FILE` names another settings file. A key that is no setting is an error.
 """
 

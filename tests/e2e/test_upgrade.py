@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -73,6 +74,52 @@ def test_a_new_supervisor_takes_over_under_load(tmp_path: Path) -> None:
     assert served_count[0] > 0
     assert not pid_file.exists()
     assert not path.exists()
+
+
+def test_changed_settings_move_what_they_name(tmp_path: Path) -> None:
+    """Pid file, control socket and number of workers are those of the settings as they are now."""
+    settings = tmp_path / "settings.toml"
+    before, after = tmp_path / "before.pid", tmp_path / "after.pid"
+    settings.write_text(f'name = "down"\nworkers = 1\npid-file = "{before}"\n')
+    with serve("echo.py:handle", "--config", str(settings), log=tmp_path / "log") as served:
+        assert int(before.read_text()) == served.pid
+        settings.write_text(f'name = "up"\nworkers = 2\npid-file = "{after}"\n')
+        served.send(signal.SIGUSR2)
+        assert served.wait() == 0
+        assert not before.exists()
+        facts = status()
+        assert facts["pid"] == int(after.read_text())
+        assert facts["workers"] == 2
+        settings.write_text('name = "up"\nworkers = 1\n')
+        os.kill(int(after.read_text()), signal.SIGUSR2)
+        eventually(lambda: not after.exists(), within=10)
+        assert run("stop", "-n", "up", "--wait").returncode == 0
+
+
+def test_an_address_that_is_wanted_no_more_refuses_clients(tmp_path: Path) -> None:
+    """It does so while the old workers still have a connection that came there."""
+    settings, log = tmp_path / "settings.toml", tmp_path / "log"
+    arguments = ("--config", str(settings), "-w", "1", "-n", "up")
+    settings.write_text(f'bind = ["127.0.0.1:0", "unix:{tmp_path}/kept"]\n')
+    with serve("echo.py:handle", *arguments, bind="", log=log) as served:
+        with served.connect() as client:
+            client.sendall(b"x")
+            assert client.recv(10) == b"x"
+            settings.write_text(f'bind = ["unix:{tmp_path}/kept"]\n')
+            served.send(signal.SIGUSR2)
+            served.await_log("took over")
+
+            def is_refused() -> bool:
+                with socket.socket() as newcomer:
+                    newcomer.settimeout(5)
+                    return newcomer.connect_ex(served.address) == errno.ECONNREFUSED
+
+            eventually(is_refused, within=5)
+            client.sendall(b"y")
+            assert client.recv(10) == b"y"
+        assert served.wait() == 0
+        assert (tmp_path / "kept").exists()
+        assert run("stop", "-n", "up", "--wait").returncode == 0
 
 
 def test_a_new_one_that_cannot_serve_changes_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,6 +24,17 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/**/*.md")]:
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+OPERATIONS = ["stopping", "reloading", "upgrading", "scaling", "systemd", "containers", "tls"]
+HEADINGS = ["How to", "What clients see", "When it does not work", "What it costs"]
+
+
+@pytest.mark.parametrize("page", OPERATIONS)
+def test_operations_pages_answer_the_same_questions_in_the_same_order(page: str) -> None:
+    """Who looks something up at night finds it at the same place of each page."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
 
 
 def test_the_readme_s_program_prints_what_it_says() -> None:

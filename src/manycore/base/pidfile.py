@@ -55,6 +55,7 @@ class PidFile:
     def close(self) -> None:
         """Removes the file, if it is still ours; twice is once."""
         if self.fd < 0:
+            self._sweep()
             return
         with suppress(OSError):
             if _is_at(self.fd, self.path):
@@ -66,6 +67,21 @@ class PidFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def is_at(self, path: str) -> bool:
+        """Whether the file is the one that is there."""
+        return self.fd >= 0 and _is_at(self.fd, path)
+
+    def _sweep(self) -> None:
+        """Removes the file if it still names this process: whoever it was left to has another."""
+        with suppress(OSError):
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.pread(fd, _LONGEST, 0).strip() == b"%d" % os.getpid():
+                    os.unlink(self.path)
+            finally:
+                os.close(fd)
 
     def __enter__(self) -> Self:
         return self

@@ -342,10 +342,12 @@ class ServerCrew:
     def work_ends(self) -> None:
         """Leaves ports that other servers have too, so that new clients go to those at once.
 
-        Any other listener is kept: its clients wait, and are not refused, until all has ended.
+        Any other listener is kept: its clients wait, and are not refused, until all has ended. One
+        that was handed on to a server which does not want it would keep them waiting for nobody.
         """
         for listener in self._listeners:
-            if listener.sock.fileno() >= 0 and sockets.is_shared(listener.sock):
+            others = not listener.ours or sockets.is_shared(listener.sock)
+            if listener.sock.fileno() >= 0 and others:
                 listener.close()
 
     def gone(self, order: Spawn) -> None:

@@ -35,13 +35,14 @@ class Service:
         self, settings: ServeSettings, *, is_main: bool = True, handover: Handover | None = None
     ) -> None:
         self._pid_file: PidFile | None = None
-        handed = None if handover is None else handover.pid_file
-        if settings.pid_file and handed is not None:
-            self._pid_file = PidFile.taken_over(settings.pid_file, handed)
-        elif settings.pid_file:
+        if handover is not None and handover.pid_file is not None:
+            handed = PidFile.taken_over(settings.pid_file, handover.pid_file)
+            if settings.pid_file and handed.is_at(settings.pid_file):
+                self._pid_file = handed
+            else:
+                handed.let_go()  # its server removes it
+        if settings.pid_file and self._pid_file is None:
             self._pid_file = PidFile(settings.pid_file)
-        elif handed is not None:
-            os.close(handed)
         self.shared = SharedPlace()
         self._notifier = Notifier.take(os.environ) if is_main else Notifier()
         self._handover = handover  # until we take over, another one speaks

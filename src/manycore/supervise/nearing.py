@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("manycore.supervise")
 
-PATIENCE: Final = 1.0  # seconds: some round trips to the far side of the world
+PATIENCE: Final = 1.5  # seconds: a packet that was lost is repeated after 1, and comes from far
 LOOK_EVERY: Final = 0.02  # seconds at least, and ten times what a look takes
 
 

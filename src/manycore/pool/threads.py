@@ -65,6 +65,10 @@ class ThreadPool(Pool):
         self._forgotten = weakref.finalize(self, engine.terminate)
         self._forgotten.atexit = False
 
+    def terminate(self) -> None:
+        """Cancels what is not begun, and waits for nothing: a thread cannot be ended."""
+        self._engine.terminate()
+
     def _limits_for(self, timeout: float | None, retries: int | None = None) -> Limits:
         if timeout is not None:
             raise ValueError(

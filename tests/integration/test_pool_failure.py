@@ -71,6 +71,13 @@ class Explosive:
         return (explode, ())
 
 
+class Deadly:
+    """A value that kills who reads it."""
+
+    def __reduce__(self) -> Any:
+        return (kill_self, ())
+
+
 def raise_it(kind: type[BaseException], *args: object) -> None:
     raise kind(*args)
 
@@ -96,6 +103,25 @@ def test_a_worker_that_is_killed_costs_its_task(pool: Pool) -> None:
     assert "kill_self" in error.task
     assert error.may_have_run
     assert 1_000_000 < error.peak_memory < 10_000_000_000
+
+
+def test_a_task_that_kills_who_reads_it_is_lost(pool: Pool) -> None:
+    """After a few workers, and it alone: those that were sent with it are done by others."""
+    error = with_neighbours(pool, print, Deadly())
+    assert isinstance(error, TaskLost)
+    assert error.exit == "killed by SIGKILL"
+    assert not error.may_have_run
+    assert "reading the arguments of print" in str(error)
+
+
+def test_an_item_that_kills_who_reads_it_is_lost(pool: Pool) -> None:
+    """The others of its map are done."""
+    items = [n if n != 50 else Deadly() for n in range(100)]
+    results = pool.imap(str, items)
+    assert [next(results) for _ in range(50)] == [str(n) for n in range(50)]
+    with pytest.raises(TaskLost, match="reading the arguments of str"):
+        next(results)
+    assert list(results) == [str(n) for n in range(51, 100)]
 
 
 def test_a_worker_that_crashes_leaves_its_stack(pool: Pool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from hypothesis import settings
@@ -23,6 +23,7 @@ class FakeLot:
 
     tasks: tuple[int, ...]
     timeout: float | None
+    doubts: Counter[int]
 
     @property
     def key(self) -> str:
@@ -32,7 +33,11 @@ class FakeLot:
         return len(self.tasks)
 
     def __getitem__(self, part: slice) -> FakeLot:
-        return FakeLot(self.tasks[part], self.timeout)
+        return FakeLot(self.tasks[part], self.timeout, self.doubts)
+
+    def doubt(self) -> bool:
+        self.doubts.update(self.tasks)
+        return len(self) == 1 and self.doubts[self.tasks[0]] >= 3
 
 
 class FakeQueue:
@@ -40,6 +45,7 @@ class FakeQueue:
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[int, float | None]] = deque()
+        self.doubts: Counter[int] = Counter()  # how many workers died before they had begun it
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -50,9 +56,12 @@ class FakeQueue:
             return None
         limit = self.waiting[0][1]
         taken: list[int] = []
-        while self.waiting and len(taken) < min(most, fair, 5) and self.waiting[0][1] == limit:
+        most = 1 if self.doubts[self.waiting[0][0]] else min(most, fair, 5)
+        while self.waiting and len(taken) < most and self.waiting[0][1] == limit:
+            if taken and self.doubts[self.waiting[0][0]]:
+                break
             taken.append(self.waiting.popleft()[0])
-        return FakeLot(tuple(taken), limit)
+        return FakeLot(tuple(taken), limit, self.doubts)
 
     def give_back(self, lot: FakeLot) -> None:
         self.waiting.extendleft((task, lot.timeout) for task in reversed(lot.tasks))
@@ -119,12 +128,15 @@ class PoolMachine(RuleBasedStateMachine):
                 return self.look(worker)
             case actions.Recall(worker, below):
                 self.workers[worker].recalled = below
-            case actions.Lose(_, lot):
+            case actions.Lose(_, lot, begun):
                 assert len(lot) == 1
                 task = lot.tasks[0]
+                assert begun == (task in self.started)
+                assert begun or self.queue.doubts[task] == 3
                 if task in self.again and not self.schedule._stopped:
                     self.again.remove(task)
                     self.started.pop(task, None)
+                    self.queue.doubts.pop(task, None)
                     self.queue.waiting.appendleft((task, lot.timeout))
                 else:
                     self.outcomes.setdefault(task, []).append("lost")
@@ -260,7 +272,7 @@ class PoolMachine(RuleBasedStateMachine):
         if fake.called is None:
             self.schedule.take_back(number, fake.done, None)
             return
-        lot = FakeLot((fake.called,), None)
+        lot = FakeLot((fake.called,), None, self.queue.doubts)
         self.schedule.take_back(number, fake.done, lot)
         fake.messages.append(Batch(fake.done, lot))
         fake.called = None

@@ -44,6 +44,7 @@ class Lose:
 
     worker: int
     lot: Any
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)

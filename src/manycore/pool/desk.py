@@ -26,6 +26,9 @@ class Lot(Protocol):
     def timeout(self) -> float | None:
         """Seconds after which a task of it is ended, its grace included."""
 
+    def doubt(self) -> bool:
+        """Counts that a worker died before it had begun any; whether that is due to this one."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, part: slice) -> Any: ...

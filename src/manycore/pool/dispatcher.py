@@ -407,7 +407,7 @@ class Dispatcher:
         if handle.overtime:
             error = TaskTimeout(lot.timeout, task=lot.names(), ended=True)
         else:
-            error = handle.conclude(lot)
+            error = handle.conclude(lot, begun=action.begun)
         retry: deque[Any] = deque()
         self.ledger.lose()
         lot.deliver([Failed(error)], retry, failed=True)

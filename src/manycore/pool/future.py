@@ -74,6 +74,7 @@ class Future(_base.Future[Any]):
     _sleepers: tuple[threading.Lock, ...] = ()
     limits: Limits = NO_LIMITS
     tried: int = 0
+    doubts: int = 0  #: how many workers died before they had begun what was sent with it
     owner: object = None  #: what must live until this is done
 
     def __init__(

@@ -224,7 +224,7 @@ class WorkerHandle:
         """Ends it and what it started."""
         self._child.send_signal(signal.SIGKILL)
 
-    def conclude(self, lot: Any) -> TaskLost:
+    def conclude(self, lot: Any, *, begun: bool) -> TaskLost:
         """Makes up the error of the task that ended with it. Only after its death."""
         code = self._child.wait()
         reason = self._reason(code)
@@ -236,7 +236,7 @@ class WorkerHandle:
             reason,
             code,
             task=lot.names(),
-            may_have_run=True,
+            may_have_run=begun,
             stack=self._stack(),
             peak_memory=self.memory.cells[slate.PEAK],
         )

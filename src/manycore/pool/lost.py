@@ -9,7 +9,7 @@ from manycore.base.worker_lost import WorkerLost
 
 
 class TaskLost(WorkerLost):
-    """A task's worker died while it ran the task. The pool and all other tasks go on.
+    """A task's worker died while it ran the task, or read it. The pool and all other tasks go on.
 
     Args:
         pid: The worker's process id.
@@ -18,7 +18,8 @@ class TaskLost(WorkerLost):
         reason: Why, where that is known.
         exitcode: Negative for a signal; None when nobody could see it.
         task: Which task it was.
-        may_have_run: Whether the task may have had effects before that.
+        may_have_run: Whether the task may have had effects before that. It had none when it was
+            not begun: several workers died as they read its arguments.
         stack: The worker's last Python stack, where it could be written.
         peak_memory: Bytes that the worker had held at most before it began its last batch; 0: not
             known. What the lost task itself took is not in it.
@@ -50,5 +51,7 @@ class TaskLost(WorkerLost):
         self.peak_memory = peak_memory
 
     def __str__(self) -> str:
-        running = f", running {self.task}" if self.task else ""
-        return f"{super().__str__()}{running}"
+        if not self.task:
+            return super().__str__()
+        doing = "running" if self.may_have_run else "reading the arguments of"
+        return f"{super().__str__()}, {doing} {self.task}"

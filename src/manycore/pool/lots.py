@@ -8,12 +8,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .future import PENDING, RUNNING, Failed, Future, finish
 from .limits import Limits
 from .pace import LEAST, TARGET, Pace, key_of
 from .shared import Once
+
+#: so many workers that die of reading a task are its fault, and not that of who kills them
+POISONOUS: Final = 3
 
 
 class Calls:
@@ -54,6 +57,12 @@ class Calls:
                     retry.append(future)
                     continue
             finish([future], [value])
+
+    def doubt(self) -> bool:
+        """Counts that a worker died before it had begun any; whether that is due to this one."""
+        for future in self.futures:
+            future.doubts += 1
+        return len(self.futures) == 1 and self.futures[0].doubts >= POISONOUS
 
     def cancel(self) -> None:
         """Ends all of them."""
@@ -100,16 +109,20 @@ class Span:
         offset: The index in the map of the list's first one.
         start: Where in the list the part begins.
         stop: Where it ends.
+        doubts: How many workers died before they had begun any of it.
     """
 
-    __slots__ = ("items", "job", "offset", "start", "stop")
+    __slots__ = ("doubts", "items", "job", "offset", "start", "stop")
 
-    def __init__(self, job: Job, items: Sequence[Any], offset: int, start: int, stop: int) -> None:
+    def __init__(
+        self, job: Job, items: Sequence[Any], offset: int, start: int, stop: int, doubts: int = 0
+    ) -> None:
         self.job = job
         self.items = items
         self.offset = offset
         self.start = start
         self.stop = stop
+        self.doubts = doubts
 
     @property
     def key(self) -> Hashable:
@@ -130,7 +143,13 @@ class Span:
 
     def __getitem__(self, part: slice) -> Span:
         start, stop, _ = part.indices(len(self))
-        return Span(self.job, self.items, self.offset, self.start + start, self.start + stop)
+        start, stop = self.start + start, self.start + stop
+        return Span(self.job, self.items, self.offset, start, stop, self.doubts)
+
+    def doubt(self) -> bool:
+        """Counts that a worker died before it had begun any; whether that is due to this one."""
+        self.doubts += 1
+        return len(self) == 1 and self.doubts >= POISONOUS
 
     def deliver(self, values: Sequence[Any], retry: deque[Any], *, failed: bool) -> None:
         """Gives the map its values; parts that are tried again go into `retry`."""
@@ -184,6 +203,8 @@ class TaskQueue:
             with self.lock:
                 return self._take_calls(most, fair, pace)
         count = min(most, pace.fits(head.key), max(fair, pace.worthwhile(head.key)))
+        if head.doubts:
+            count = 1
         if count >= len(head):
             return self.waiting.popleft()
         self.waiting[0] = head[count:]
@@ -211,10 +232,12 @@ class TaskQueue:
                 key = key_of(function)
                 cost = pace.seconds(key)
             left -= cost
-            if calls and (left < 0 or (len(calls) >= fair and left < enough)):
+            if calls and (left < 0 or (len(calls) >= fair and left < enough) or future.doubts):
                 break
             future._state = RUNNING  # noqa: SLF001
             calls.append(waiting.popleft())
+            if future.doubts:
+                break
         if not calls:
             return None
         assert limits is not None

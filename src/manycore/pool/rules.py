@@ -8,7 +8,8 @@ nothing.
 Guarantees, whatever the order of events and however the clock moves:
 
 * a task that was sent is done, lost, or given back, exactly once;
-* a task is lost only when its worker died while it ran; those behind it are given back, unseen;
+* a task is lost only when its worker died while it ran, or several died of reading it, alone; those
+  behind it are given back, unseen;
 * a worker has at most `WINDOW` tasks; it has a second batch only when the first one is short;
 * what waits behind a task that takes longer than expected is taken back and given to others;
 * after the stop no worker is started, and `Over` comes exactly once, when all are gone.
@@ -201,6 +202,9 @@ class Schedule:
         desk = self.desks.pop(worker)
         lost, unbegun = desk.split(begun)
         actions.extend(Lose(worker, lot) for lot in lost)
+        if unbegun and not lost and desk.stage is not Stage.ENDING and unbegun[0].doubt():
+            # nothing of it was begun, and it is not the first worker that dies at that
+            actions.append(Lose(worker, unbegun.pop(0), begun=False))
         self._give_back(unbegun)
         if desk.stage is Stage.BOOTING:
             self.failed_boots += BOOT_DEATHS // BOOT_TRIES if told else 1

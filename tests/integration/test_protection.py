@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def test_descriptors_run_out_and_clients_shall_not_wait(start: Start) -> None:
     message = ["--overflow", "refuse", "--overflow-message", "too busy"]
     with start("-w", "1", *message) as served, served.connect() as client:
         worker = owner(client)
-        limit(worker, descriptors(worker))
+        limit(worker, first_free(worker))
         for _ in range(3):
             with served.connect() as refused:
                 assert refused.recv(1000) == b"too busy\r\n"
@@ -216,8 +217,10 @@ def limit(pid: int, files: int) -> None:
     subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={files}:"], check=True)
 
 
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+def first_free(pid: int) -> int:
+    """The number of its next descriptor: that many it may have, and it gets none."""
+    taken = {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(fd for fd in count() if fd not in taken)
 
 
 def cpu_seconds(pid: int) -> float:

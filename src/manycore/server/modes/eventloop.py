@@ -22,7 +22,8 @@ from manycore.base import stacks
 from manycore.server.entrance import Entrance, TurnedAway, admit, turn_away
 from manycore.server.visit import Visit
 
-from .mode import Ledger, peer
+from .mode import peer
+from .onethread import OneThreadMode
 from .speaking import Connection, Speaker
 from .waiting import find_tasks
 
@@ -59,7 +60,7 @@ class LoopSocket(socket.socket):
             say()
 
 
-class LoopMode:
+class LoopMode(OneThreadMode):
     """Serves by coroutines and protocols.
 
     Args:
@@ -80,10 +81,11 @@ class LoopMode:
         row: memoryview,
         freed: Callable[[], None],
     ) -> None:
+        thread = threading.Thread(target=self._run, name="asyncio", daemon=True)
+        super().__init__(thread, limit, row, freed)
         self._speaker = speaker
         self._new_loop = new_loop
         self._entrance = entrance
-        self._ledger = Ledger(limit, row, freed)
         self._arrivals: deque[Visit] = deque()
         self._woken = False
         self._connections: dict[Visit, Connection] = {}
@@ -91,23 +93,7 @@ class LoopMode:
         self._running = threading.Event()
         self._closing = False
         self._problem: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="asyncio", daemon=True)
         self._loop: asyncio.AbstractEventLoop
-
-    @property
-    def open(self) -> int:
-        """How many connections are being served."""
-        return self._ledger.open
-
-    @property
-    def full(self) -> bool:
-        """Whether no more may be served at a time."""
-        return self._ledger.full
-
-    @property
-    def limit(self) -> int:
-        """How many may be served at a time."""
-        return self._ledger.limit
 
     def start(self) -> None:
         """Starts the loop; returns when it runs, and the target is ready.
@@ -115,61 +101,27 @@ class LoopMode:
         Raises:
             Exception: What the target's own preparation raised.
         """
-        self._thread.start()
+        super().start()
         self._running.wait()
         if self._problem is not None:
             raise self._problem
-
-    def reserve(self) -> bool | None:
-        """Says whether one more may be served."""
-        return None if self.full else True
-
-    def release(self, place: bool) -> None:  # noqa: FBT001  # it stands for a place
-        """Nothing was reserved but a number."""
-
-    def serve(self, place: bool, visit: Visit) -> None:  # noqa: ARG002, FBT001
-        """Hands a connection to the loop."""
-        self._ledger.accepted()
-        self._arrivals.append(visit)
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._take_arrivals)
-
-    def disconnect(self, visit: Visit) -> None:
-        """Drops a connection."""
-        self._loop.call_soon_threadsafe(self._disconnect, visit)
-
-    @property
-    def is_threaded(self) -> bool:
-        """One thread serves all connections."""
-        return False
-
-    def threads(self) -> dict[int, int | None]:
-        """Gives that thread."""
-        return {self._thread.native_id or 0: None}
 
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
         return list(self._connections)
 
-    def wake_below(self, open_connections: int) -> None:
-        """Asks for one call of `freed`, once fewer connections than this are open."""
-        self._ledger.wake_below(open_connections)
-
     def drain(self) -> None:
         """Lets the speaker end what is idle; all else goes on."""
-        self._loop.call_soon_threadsafe(self._speaker.drain)
+        self._call(self._speaker.drain)
 
-    def end_connections(self) -> int:
-        """Cancels every handler and aborts every connection."""
-        count = self.open
-        self._loop.call_soon_threadsafe(self._end)
-        return count
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *arguments)
 
-    def close(self, timeout: float) -> None:
-        """Lets the target clean up, cancels what still runs and closes the loop."""
-        self._loop.call_soon_threadsafe(self._stop)
-        self._thread.join(timeout)
+    def _hand_over(self, visit: Visit) -> None:
+        self._arrivals.append(visit)
+        if not self._woken:
+            self._woken = True
+            self._call(self._take_arrivals)
 
     # From here on: the loop's thread.
 
@@ -247,6 +199,7 @@ class LoopMode:
             connection.drop()
 
     def _end(self) -> None:
+        """Cancels every handler and aborts every connection."""
         for connection in list(self._connections.values()):
             connection.end()
 

@@ -13,7 +13,8 @@ from manycore.server.entrance import Entrance
 from manycore.server.handlers import Handler
 from manycore.server.visit import Visit
 
-from .mode import Ledger, handle
+from .mode import handle
+from .onethread import OneThreadMode
 
 if TYPE_CHECKING:
     import ssl
@@ -29,7 +30,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("mode greenlets", "greenlet", "server") from None
 
 
-class GreenletMode:
+class GreenletMode(OneThreadMode):
     """Serves by greenlets.
 
     Args:
@@ -50,78 +51,25 @@ class GreenletMode:
         row: memoryview,
         freed: Callable[[], None],
     ) -> None:
+        self._hub = Hub(slow)
+        thread = threading.Thread(target=self._hub.run, name="greenlets", daemon=True)
+        super().__init__(thread, limit, row, freed)
         self._handler = handler
-        self._ledger = Ledger(limit, row, freed)
         self._entrance = None if entrance.is_open else entrance
         self._visits: set[Visit] = set()
-        self._hub = Hub(slow)
-        self._thread = threading.Thread(target=self._hub.run, name="greenlets", daemon=True)
-
-    @property
-    def open(self) -> int:
-        """How many connections are being served."""
-        return self._ledger.open
-
-    @property
-    def full(self) -> bool:
-        """Whether no more may be served at a time."""
-        return self._ledger.full
-
-    @property
-    def limit(self) -> int:
-        """How many may be served at a time."""
-        return self._ledger.limit
-
-    def start(self) -> None:
-        """Starts the hub."""
-        self._thread.start()
-
-    def reserve(self) -> bool | None:
-        """Says whether one more may be served."""
-        return None if self.full else True
-
-    def release(self, place: bool) -> None:  # noqa: FBT001  # it stands for a place
-        """Nothing was reserved but a number."""
-
-    def serve(self, place: bool, visit: Visit) -> None:  # noqa: ARG002, FBT001
-        """Hands a connection to the hub."""
-        self._ledger.accepted()
-        self._hub.call(self._hub.spawn, self._serve, visit)
-
-    def disconnect(self, visit: Visit) -> None:
-        """Shuts a connection down, so that a handler that waits for it returns."""
-        self._hub.call(_shut_down, visit)
-
-    @property
-    def is_threaded(self) -> bool:
-        """One thread serves all connections."""
-        return False
-
-    def threads(self) -> dict[int, int | None]:
-        """Gives that thread."""
-        return {self._thread.native_id or 0: None}
 
     def visits(self) -> list[Visit]:
         """Lists the connections that are being served."""
         return list(self._visits)
 
-    def wake_below(self, open_connections: int) -> None:
-        """Asks for one call of `freed`, once fewer connections than this are open."""
-        self._ledger.wake_below(open_connections)
-
     def drain(self) -> None:
         """Lets every handler go on."""
 
-    def end_connections(self) -> int:
-        """Shuts every open connection down, so that handlers that wait for it return."""
-        count = self.open
-        self._hub.call(self._end)
-        return count
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._hub.call(function, *arguments)
 
-    def close(self, timeout: float) -> None:
-        """Ends what still runs, at its next wait."""
-        self._hub.stop()
-        self._thread.join(timeout)
+    def _hand_over(self, visit: Visit) -> None:
+        self._call(self._hub.spawn, self._serve, visit)
 
     # From here on: the hub's thread.
 
@@ -154,12 +102,16 @@ class GreenletMode:
         with suppress(GreenletExit):  # the worker ends
             self._handler(connection, address)
 
+    def _disconnect(self, visit: Visit) -> None:
+        """Shuts a connection down, so that a handler that waits for it returns."""
+        if not visit.over:
+            with suppress(OSError):  # its handler was faster
+                socket.socket.shutdown(visit.conn, socket.SHUT_RDWR)  # of TLS too
+
     def _end(self) -> None:
         for visit in self._visits:
-            _shut_down(visit)
+            self._disconnect(visit)
 
-
-def _shut_down(visit: Visit) -> None:
-    if not visit.over:
-        with suppress(OSError):  # its handler was faster
-            socket.socket.shutdown(visit.conn, socket.SHUT_RDWR)  # of TLS too
+    def _stop(self) -> None:
+        """Ends what still runs, at its next wait."""
+        self._hub.stop()

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from manycore.base.addresses import format_address
 from manycore.server.handlers import Handler
-from manycore.server.statistics import Column
 from manycore.server.visit import Visit
 
 log = logging.getLogger("manycore.server")
@@ -82,64 +81,6 @@ class Mode(Protocol):
         Args:
             timeout: Seconds until what does not end is left to end with the process.
         """
-
-
-class Ledger:
-    """Counts the connections of a mode whose handlers all run in one thread.
-
-    Guarantee: each cell has one writer, the main thread or the handlers' thread; so it needs no
-    lock.
-
-    Args:
-        limit: How many may be open.
-        row: The worker's row on the board.
-        freed: Called when what `wake_below` asked for has come.
-    """
-
-    def __init__(self, limit: int, row: memoryview, freed: Callable[[], None]) -> None:
-        self.limit = limit
-        self._row = row
-        self._freed = freed
-        self._accepted = 0  # the main thread's
-        self._finished = 0  # the handlers' thread's
-        self._wake_below = 0
-        row[Column.THREADS] = 1
-
-    @property
-    def open(self) -> int:
-        """How many connections are being served."""
-        return self._accepted - self._finished
-
-    @property
-    def full(self) -> bool:
-        """Whether no more may be open."""
-        return self.open >= self.limit
-
-    def accepted(self) -> None:
-        """Counts one that was taken; main thread."""
-        self._accepted += 1
-        self._row[Column.ACCEPTED] += 1
-
-    def finished(self) -> None:
-        """Counts one whose handler and socket are done; handlers' thread."""
-        self._finished += 1
-        self._row[Column.FINISHED] += 1
-        self._wake()
-
-    def failed(self) -> None:
-        """Counts one whose handler raised; handlers' thread."""
-        self._row[Column.FAILED] += 1
-
-    def wake_below(self, open_connections: int) -> None:
-        """Asks for one call of `freed`, once fewer connections than this are open; main thread."""
-        self._wake_below = open_connections
-        self._wake()  # the last of them may have gone before we asked
-
-    def _wake(self) -> None:
-        # whichever thread comes second sees what the other wrote: both may call, which does no harm
-        if self.open < self._wake_below:
-            self._wake_below = 0
-            self._freed()
 
 
 def handle(handler: Handler, conn: socket.socket, address: Any, failed: Callable[[], None]) -> None:

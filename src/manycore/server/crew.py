@@ -346,8 +346,9 @@ class ServerCrew:
         that was handed on to a server which does not want it would keep them waiting for nobody.
         """
         for listener in self._listeners:
-            others = not listener.ours or sockets.is_shared(listener.sock)
-            if listener.sock.fileno() >= 0 and others:
+            if listener.sock.fileno() < 0:
+                continue  # the kernel knew no other way to keep newcomers out
+            if not listener.ours or sockets.is_shared(listener.sock):
                 listener.close()
 
     def gone(self, order: Spawn) -> None:

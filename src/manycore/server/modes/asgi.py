@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from manycore.errors import TargetError
 
+from .pacing import paced
 from .speaking import Connection, Speaker
 
 log = logging.getLogger("manycore.server")
@@ -57,6 +58,7 @@ class Asgi(Speaker):
         """Loads the application and runs its lifespan's startup."""
         await super().start(failed)
         self._config.load()
+        self._protocol = paced(self._config.http_protocol_class)
         self._lifespan = self._config.lifespan_class(self._config)
         await self._lifespan.startup()
         if self._lifespan.should_exit:
@@ -65,8 +67,8 @@ class Asgi(Speaker):
 
     def begin(self, connection: Connection, transport: asyncio.Transport) -> None:  # noqa: ARG002
         """Gives the connection a protocol of uvicorn's, which changes to WebSocket when asked."""
-        protocol: Any = self._config.http_protocol_class(
-            config=self._config,  # type: ignore[call-arg]  # uvicorn's own protocols take these
+        protocol: Any = self._protocol(
+            config=self._config,
             server_state=self._state,
             app_state=self._lifespan.state,
         )

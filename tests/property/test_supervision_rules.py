@@ -45,7 +45,8 @@ from manycore.supervise.events import (
     TimePassed,
     Urgency,
 )
-from manycore.supervise.rules import ABORT_PATIENCE, STOP_MARGIN, UNKILLABLE_AFTER, Rules, Stage
+from manycore.supervise.roster import ABORT_PATIENCE, STOP_MARGIN, UNKILLABLE_AFTER, Stage
+from manycore.supervise.rules import Rules
 
 pure = settings(deadline=None)  # a busy machine may stall any example; pytest's timeout guards
 

@@ -32,7 +32,8 @@ from manycore.supervise.events import (
     Urgency,
     WorkEnds,
 )
-from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER, Rules, Stage
+from manycore.supervise.roster import STOP_MARGIN, UNKILLABLE_AFTER, Stage
+from manycore.supervise.rules import Rules
 
 GRACE = 30.0
 BOOT = 60.0
@@ -250,6 +251,11 @@ class TestHopeless:
         assert fail_boot(rules, 1, 0.2, NO_MODULE) == [StopBegins(), Tell(2, Urgency.QUICK)]
         assert rules.handle(Exited(2, "exited with code 0"), 0.3) == [Finish(NO_MODULE)]
         assert NO_MODULE.code == 4
+
+    def test_so_does_a_setting_that_is_wrong(self) -> None:
+        """Files that were sound when the command looked may not be when the workers do."""
+        wrong = Failure(ExitCode.USAGE, "it does not fit", "key")
+        assert fail_boot(booting(), 1, 0.2, wrong) == [StopBegins(), Finish(wrong)]
 
     def test_the_third_failed_boot_in_a_row_ends_all(self) -> None:
         """Three tries, the last reason is told, and the code is 3."""

@@ -18,7 +18,7 @@ from manycore.errors import SupervisorLost
 from manycore.supervise import nearing
 from manycore.supervise.events import Failure
 from manycore.supervise.report import decode
-from manycore.supervise.rules import STOP_MARGIN, UNKILLABLE_AFTER
+from manycore.supervise.roster import STOP_MARGIN, UNKILLABLE_AFTER
 from manycore.supervise.supervisor import STOPS
 
 from . import launch

@@ -124,6 +124,14 @@ def test_an_item_that_kills_who_reads_it_is_lost(pool: Pool) -> None:
     assert list(results) == [str(n) for n in range(51, 100)]
 
 
+def test_a_worker_that_is_stopped_before_it_begins_is_replaced() -> None:
+    """A task with a time limit does not wait for it: another worker does the task."""
+    with Pool(1, timeout=0.2, grace=0.2) as pool:
+        pid = pool.apply(os.getpid)
+        os.kill(pid, signal.SIGSTOP)
+        assert pool.submit(os.getpid).result(WITHIN) != pid
+
+
 def test_a_worker_that_crashes_leaves_its_stack(pool: Pool) -> None:
     """A segmentation fault is told with the line of Python that led to it."""
     error = with_neighbours(pool, segfault)

@@ -77,6 +77,7 @@ class FakeWorker:
         self.count = 0
         self.killed = self.retired = self.ready = False
         self.collected = 0
+        self.held = False  # by a signal
         self.lent = False
         self.called: int | None = None  # a task that somebody else has given it
 
@@ -155,7 +156,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.collect(worker)
         fake = self.workers[worker]
         running = 0.0 if fake.running_since is None else self.now - fake.running_since
-        return events.Looked(worker, fake.begun, running)
+        return events.Looked(worker, fake.begun, running, fake.held)
 
     def collect(self, worker: int) -> None:
         for lot in self.schedule.done(worker, self.workers[worker].done):
@@ -183,7 +184,7 @@ class PoolMachine(RuleBasedStateMachine):
     def step(self, index: int) -> None:
         """A worker begins a task, ends one, or says that it is through with a message."""
         number, fake = self.alive(index)
-        if fake.killed or fake.lent:
+        if fake.killed or fake.lent or fake.held:
             return
         if not fake.ready:
             fake.ready = True
@@ -229,6 +230,13 @@ class PoolMachine(RuleBasedStateMachine):
         self.collect(number)
         del self.workers[number]
         self.tell(events.Died(number, fake.begun))
+
+    @precondition(lambda self: self.workers)
+    @rule(index=st.integers(0, 9))
+    def hold(self, index: int) -> None:
+        """A signal stops a worker."""
+        _, fake = self.alive(index)
+        fake.held = not fake.lent
 
     @precondition(lambda self: self.workers)
     @rule(index=st.integers(0, 9))
@@ -362,6 +370,7 @@ class PoolMachine(RuleBasedStateMachine):
                 if index < len(self.workers):
                     self.alive(index)
                     self.take_back(*self.alive(index))
+                    self.alive(index)[1].held = False
                     if self.alive(index)[1].killed:
                         self.die(index)
                     else:

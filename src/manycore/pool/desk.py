@@ -86,6 +86,8 @@ class Desk:
     look_at: float | None = None  #: when its counts are read next
     confirming: bool = False
     begun: int = -1  #: what it had begun when it was looked at
+    unread: tuple[int, float] = (-1, 0.0)  #: a task that it had not begun, and when that was seen
+    overtime: bool = False  #: it was killed as it took longer than it may
     lent: bool = False  #: somebody else gives it tasks
     stuck: bool = False  #: its running task takes longer than was thought
 

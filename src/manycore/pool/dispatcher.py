@@ -393,7 +393,9 @@ class Dispatcher:
         if handle is not None:
             self._receive(handle)
             self._collect(handle)
-            self._events.append(events.Looked(action.worker, handle.begun, handle.running))
+            running = handle.running
+            stopped = not running and handle.is_stopped()
+            self._events.append(events.Looked(action.worker, handle.begun, running, stopped))
 
     def _lose(self, action: actions.Lose) -> None:
         handle, lot = self.handles[action.worker], action.lot

@@ -51,11 +51,13 @@ class Looked:
         worker: Which.
         begun: How many tasks it has begun.
         running: Seconds that the one which has a timeout has been running; 0: none.
+        stopped: Whether the worker is held by a signal, and so begins nothing.
     """
 
     worker: int
     begun: int
     running: float
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

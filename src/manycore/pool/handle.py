@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from manycore.base import oom, passing, template
+from manycore.base import life, oom, passing, template
 from manycore.base.birth import Role
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
@@ -128,6 +128,10 @@ class WorkerHandle:
         if not since or cells[slate.DONE] == cells[slate.END]:
             return 0.0
         return (time.monotonic_ns() - since) / 1e9
+
+    def is_stopped(self) -> bool:
+        """Whether it is held by a signal, or a debugger."""
+        return life.state(self.pid) in {"stopped", "held by a debugger"}
 
     def send(self, parcels: Iterable[Parcel]) -> None:
         """Sends messages, or keeps them until there is room. Their descriptors are closed here."""

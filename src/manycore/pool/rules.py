@@ -38,6 +38,7 @@ from .events import (
 from .pace import MOST, TARGET, WINDOW, Pace
 
 OVERDUE: Final = 5 * TARGET  # seconds: after that, what waits behind a running task is taken back
+READING: Final = 60.0  # seconds more for a task with a limit to be read: modules are imported then
 CONFIRM: Final = 0.002  # seconds: a store is seen by every CPU after nanoseconds
 BOOT_TRIES: Final = 3  # initializers in a row that fail
 BOOT_DEATHS: Final = 12  # workers in a row that die before they are ready, of whatever
@@ -72,8 +73,8 @@ class Schedule:
                 pass
             case Answered(worker, count, seconds, size):
                 self._answered(self.desks[worker], count, seconds, size)
-            case Looked(worker, begun, running):
-                self._looked(worker, begun, running, now, actions)
+            case Looked():
+                self._looked(event, now, actions)
             case Ready(worker):
                 self.failed_boots = 0
                 if self.desks[worker].stage is Stage.BOOTING:
@@ -172,13 +173,11 @@ class Schedule:
                 desk.look_at = None
                 actions.append(Look(worker))
 
-    def _looked(
-        self, worker: int, begun: int, running: float, now: float, actions: list[Action]
-    ) -> None:
-        desk = self.desks[worker]
-        limit = desk.batches[0].lot.timeout if desk.batches else None
-        if limit is not None and running >= limit:
-            self._kill(worker, actions, overtime=True)
+    def _looked(self, look: Looked, now: float, actions: list[Action]) -> None:
+        desk, begun = self.desks[look.worker], look.begun
+        limit: float | None = desk.batches[0].lot.timeout if desk.batches else None
+        if limit is not None and self._has_overrun(desk, look, limit, now):
+            self._kill(look.worker, actions, overtime=True)
             return
         if desk.confirming:
             desk.confirming = False
@@ -187,22 +186,32 @@ class Schedule:
         elif desk.waiting > 1 and desk.recalled < desk.next and desk.hangs(begun):
             desk.recalled = desk.next
             desk.confirming = True
-            actions.append(Recall(worker, desk.next))
+            actions.append(Recall(look.worker, desk.next))
         if desk.confirming:
             desk.look_at = now + CONFIRM
         elif desk.waiting > 1 and desk.recalled < desk.next:
             desk.look_at = now + OVERDUE
         elif limit is not None:
-            desk.look_at = now + max(limit - running, CONFIRM)
+            desk.look_at = now + max(limit - look.running, CONFIRM)
         else:
             desk.look_at = None
         desk.begun = begun
+
+    def _has_overrun(self, desk: Desk, look: Looked, limit: float, now: float) -> bool:
+        """Whether a worker takes longer than it may: to run its task, or to begin it."""
+        first = desk.batches[0].first
+        if look.begun > first:
+            return look.running >= limit
+        if desk.unread[0] != first:
+            desk.unread = (first, now)
+        return now - desk.unread[1] >= limit + (0 if look.stopped else READING)
 
     def _died(self, worker: int, begun: int, actions: list[Action], *, told: bool) -> None:
         desk = self.desks.pop(worker)
         lost, unbegun = desk.split(begun)
         actions.extend(Lose(worker, lot) for lot in lost)
-        if unbegun and not lost and desk.stage is not Stage.ENDING and unbegun[0].doubt():
+        was_meant = desk.stage is Stage.ENDING and not desk.overtime
+        if unbegun and not lost and not was_meant and unbegun[0].doubt():
             # nothing of it was begun, and it is not the first worker that dies at that
             actions.append(Lose(worker, unbegun.pop(0), begun=False))
         self._give_back(unbegun)
@@ -220,6 +229,7 @@ class Schedule:
 
     def _kill(self, worker: int, actions: list[Action], *, overtime: bool = False) -> None:
         desk = self.desks[worker]
+        desk.overtime = desk.overtime or overtime
         if desk.stage is not Stage.ENDING:
             desk.look_at = None
             if desk.stage is not Stage.BOOTING or self._stopped:

@@ -15,16 +15,17 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from libraries import LIBRARIES
 
 CELL = Path(__file__).with_name("cell.py")
-DEADLINE = 60.0  # seconds a cell, all its waits together
+DEADLINE = 45.0  # seconds a cell, all its waits together
 AFTER_DEATH = 4.5  # seconds: who is alive that long after its parent is an orphan
 CTRL_C_PATIENCE = 6.0  # seconds
 
@@ -49,74 +50,92 @@ ROWS = {
 }
 
 
-def start(library: str, cell: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(CELL), library, cell],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+class Cell:
+    """A process in which a library meets a misfortune.
 
+    What it says goes into files: workers that outlive it would keep a pipe open.
 
-def end(process: subprocess.Popen[str], pids: Sequence[int] = ()) -> str:
-    """Kills what is left; gives what was said on standard error."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pid in pids:
+    Args:
+        library: Which.
+        name: The misfortune's.
+    """
+
+    def __init__(self, library: str, name: str) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `end`
+        self._complained = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, str(CELL), library, name],
+            stdin=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._complained,
+            start_new_session=True,
+        )
+
+    def lines(self) -> list[str]:
+        """Gives what it has said."""
+        return [line for line in _content(self._said).splitlines() if line]
+
+    def first_line(self) -> Any:
+        """Waits for what it says first."""
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline and self.process.poll() is None and not self.lines():
+            time.sleep(0.01)
+        return json.loads(self.lines()[0]) if self.lines() else []
+
+    def end(self, pids: Sequence[int] = ()) -> str:
+        """Kills what is left; gives what was said on standard error."""
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    try:
-        return process.communicate(timeout=5)[1]
-    except subprocess.TimeoutExpired:  # somebody we do not know has the pipe
-        process.kill()
-        return ""
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        complaint = _content(self._complained)
+        self._said.close()
+        self._complained.close()
+        return complaint
 
 
-def run(library: str, cell: str) -> list[str]:
+def _content(file: IO[bytes]) -> str:
+    return os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace")
+
+
+def run(library: str, name: str) -> list[str]:
     """Runs a cell; gives what its rows say."""
-    process = start(library, cell)
-    if cell == "ctrl_c":
-        return press_ctrl_c(process)
-    if cell.startswith("parent"):
-        return kill_parent(process)
-    try:
-        said, _ = process.communicate(timeout=DEADLINE)
-        found: list[str] = json.loads(said.splitlines()[-1])
-    except (subprocess.TimeoutExpired, IndexError):
-        found = ["HANG"]
-    end(process)
-    return found + ["-"] * (len(ROWS[cell]) - len(found))
+    cell = Cell(library, name)
+    if name == "ctrl_c":
+        return press_ctrl_c(cell)
+    if name.startswith("parent"):
+        return kill_parent(cell)
+    found: list[str] = ["HANG"]
+    with suppress(subprocess.TimeoutExpired):
+        cell.process.wait(DEADLINE)
+        found = json.loads(cell.lines()[-1]) if cell.lines() else ["dies"]
+    cell.end()
+    return found + ["-"] * (len(ROWS[name]) - len(found))
 
 
-def first_line(process: subprocess.Popen[str]) -> Any:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    return json.loads(line) if line else []
-
-
-def kill_parent(process: subprocess.Popen[str]) -> list[str]:
-    pids = first_line(process)
-    process.kill()
-    process.wait()
+def kill_parent(cell: Cell) -> list[str]:
+    pids = cell.first_line()
+    cell.process.kill()
+    cell.process.wait()
     time.sleep(AFTER_DEATH)
     alive = sum(map(is_alive, pids))
-    end(process, pids)
+    cell.end(pids)
     return [f"{alive}/{len(pids)}"]
 
 
-def press_ctrl_c(process: subprocess.Popen[str]) -> list[str]:
-    first_line(process)
+def press_ctrl_c(cell: Cell) -> list[str]:
+    cell.first_line()
     time.sleep(0.5)
     began = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(cell.process.pid, signal.SIGINT)
     try:
-        process.wait(CTRL_C_PATIENCE)
+        cell.process.wait(CTRL_C_PATIENCE)
         fate = f"ends after {time.monotonic() - began:.1f} s"
     except subprocess.TimeoutExpired:
         fate = f"runs on after {CTRL_C_PATIENCE:.0f} s"
-    return [fate, str(end(process).count("Traceback (most recent call last)"))]
+    return [fate, str(cell.end().count("Traceback (most recent call last)"))]
 
 
 def is_alive(pid: int) -> bool:

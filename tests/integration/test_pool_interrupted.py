@@ -54,6 +54,7 @@ def use(pool: Any) -> None:
     if isinstance(pool, Pool):
         assert list(pool.imap(abs, range(50))) == list(range(50))
         assert pool.apply_async(abs, (-3,)).get(WITHIN) == 3
+        assert [pool.apply(abs, (-number,)) for number in range(20)] == list(range(20))
 
 
 @pytest.mark.parametrize("kind", [Pool, Executor, ThreadPool])

@@ -94,7 +94,7 @@ def original(request: pytest.FixtureRequest) -> type:
 
 
 def test_no_more_is_parsed_than_a_slice_ahead(original: type) -> None:
-    """What a client sends beyond that stays as it is, while one after the other is answered, too."""
+    """What a client sends beyond that stays as it is, also while others are answered."""
 
     async def flood() -> None:
         application = Application()

@@ -29,6 +29,7 @@ log = logging.getLogger("manycore.watch")
 
 BACKLOG: Final = 16
 MOST_CLIENTS: Final = 64  # each costs a descriptor of the supervisor
+PAUSE: Final = 0.5  # seconds without a descriptor, until there may be one
 MOST_UNREAD: Final = 1 << 20  # bytes of answers that a client may leave unread
 
 Reply: TypeAlias = Callable[[Answer], None]
@@ -45,6 +46,9 @@ class Watcher(Protocol):
 
     def unwatch(self, fd: int) -> None:
         """Ends that."""
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Calls a function once, after some seconds."""
 
 
 class ControlSocket:
@@ -69,12 +73,20 @@ class ControlSocket:
         self._watcher = watcher
         self._handle = handle
         self._clients: set[_Client] = set()
-        watcher.watch(self._listener.sock.fileno(), self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._listener.sock.fileno() >= 0:  # it may have been closed meanwhile
+            self._watcher.watch(self._listener.sock.fileno(), self._accept)
 
     def _accept(self) -> None:
         try:
             conn, _ = self._listener.sock.accept()
-        except OSError:  # it went away, or there is no descriptor for it: it will ask again
+        except (BlockingIOError, ConnectionAbortedError):  # it went away
+            return
+        except OSError:  # there is no descriptor for it: it waits, and wakes nobody meanwhile
+            self._watcher.unwatch(self._listener.sock.fileno())
+            self._watcher.call_later(PAUSE, self._listen)
             return
         if len(self._clients) >= MOST_CLIENTS:
             conn.close()

@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import pytest
 from hypothesis import settings
 
 from eventually import eventually
+from manycore.pool.classic import Pool
+from manycore.pool.executor import Executor
 
 settings.register_profile("manycore", database=None, deadline=None)
 settings.load_profile("manycore")
@@ -44,6 +47,7 @@ def nothing_is_left(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     threads, descriptors, here = set(threading.enumerate()), _descriptors(), set(os.listdir())
     yield
+    _stop_template()
     eventually(lambda: not _processes(mark), within=3, what=lambda: f"left: {_processes(mark)}")
     eventually(
         lambda: set(threading.enumerate()) <= threads,
@@ -56,6 +60,28 @@ def nothing_is_left(
     assert not opened, f"descriptors left open: {opened}"
     assert not os.listdir(scratch), f"files left: {os.listdir(scratch)}"
     assert set(os.listdir()) <= here, f"files left: {set(os.listdir()) - here}"
+
+
+def _stop_template() -> None:
+    """Ends the process that workers and processes are forked from, if the test has started one."""
+    template = sys.modules.get("manycore.base.template")
+    if template is not None and template._current is not None:
+        gc.collect()  # a caught exception and its frame keep each other, and a process, alive
+        template.stop()
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    """Gives a pool of two workers."""
+    with Pool(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    """Gives an executor of two workers."""
+    with Executor(2) as executor:
+        yield executor
 
 
 def _descriptors() -> dict[str, str]:

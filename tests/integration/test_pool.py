@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from eventually import eventually
-from manycore.base import template
 from manycore.base.cpus import cpu_count
 from manycore.errors import TaskTimeout
 from manycore.pool.classic import Pool
@@ -28,24 +27,6 @@ from manycore.pool.executor import Executor
 from manycore.pool.pace import MOST
 
 WITHIN = 10.0  # seconds
-
-
-@pytest.fixture(autouse=True)
-def no_template() -> Iterator[None]:
-    yield
-    template.stop()
-
-
-@pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(2) as pool:
-        yield pool
-
-
-@pytest.fixture
-def executor() -> Iterator[Executor]:
-    with Executor(2) as executor:
-        yield executor
 
 
 def square(x: int) -> int:
@@ -229,8 +210,7 @@ def test_cancelling_who_awaits_ends_the_work() -> None:
     async def main(executor: Executor) -> None:
         loop = asyncio.get_running_loop()
         awaited = loop.run_in_executor(executor, time.sleep, 3600)
-        while not executor.statistics().busy:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(eventually, lambda: executor.statistics().busy, within=WITHIN)
         awaited.cancel()
         with pytest.raises(asyncio.CancelledError):
             await awaited

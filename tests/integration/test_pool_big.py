@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from eventually import eventually
-from manycore.base import template
 from manycore.errors import SendError
 from manycore.pool.classic import Pool
 from manycore.pool.lost import TaskLost
@@ -29,18 +28,6 @@ numpy = pytest.importorskip("numpy")
 
 WITHIN = 10.0  # seconds
 BIG = 1_000_000  # bytes
-
-
-@pytest.fixture(autouse=True)
-def no_template() -> Iterator[None]:
-    yield
-    template.stop()
-
-
-@pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(2) as pool:
-        yield pool
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -17,25 +17,12 @@ from typing import Any
 import pytest
 
 from eventually import eventually
-from manycore.base import template
 from manycore.base.worker_lost import WorkerLost
 from manycore.errors import RemoteError, SendError, TaskTimeout
 from manycore.pool.classic import Pool
 from manycore.pool.lost import TaskLost
 
 WITHIN = 5.0  # seconds: a second is promised; the machine may be busy
-
-
-@pytest.fixture(autouse=True)
-def no_template() -> Iterator[None]:
-    yield
-    template.stop()
-
-
-@pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(2) as pool:
-        yield pool
 
 
 def kill_self(signum: int = signal.SIGKILL) -> None:

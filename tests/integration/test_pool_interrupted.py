@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from manycore.base import template
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
 from manycore.pool.threads import ThreadPool
@@ -40,7 +39,6 @@ def interrupted() -> Iterator[Callable[[], AbstractContextManager[Callable[[], N
 
     yield block
     signal.signal(signal.SIGVTALRM, before)
-    template.stop()
 
 
 def use(pool: Any) -> None:

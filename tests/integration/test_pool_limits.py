@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from manycore.base import template
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
 from manycore.pool.threads import ThreadPool
@@ -42,7 +41,6 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Gives a pool that no refusal harms."""
     with request.param(1) as made:
         yield made
-    template.stop()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +111,6 @@ def test_of_an_executors_map() -> None:
         with pytest.raises(TimeoutError):
             list(executor.map(abs, [1], timeout=0))
         assert list(executor.map(abs, [-1], timeout=5, chunksize=2, buffersize=1)) == [1]
-    template.stop()
 
 
 def test_the_same_thing_twice() -> None:

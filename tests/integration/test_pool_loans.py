@@ -15,17 +15,10 @@ from typing import Any
 import pytest
 
 from eventually import eventually
-from manycore.base import template
 from manycore.pool.classic import Pool
 from manycore.pool.lost import TaskLost
 
 LARGE = 400_000  # bytes: more than fits into a message
-
-
-@pytest.fixture(autouse=True)
-def no_template() -> Iterator[None]:
-    yield
-    template.stop()
 
 
 @pytest.fixture

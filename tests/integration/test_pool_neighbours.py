@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import manycore
-from manycore.base import template
 from manycore.errors import MissingExtra
 from manycore.pool import blas
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
 from manycore.pool.threads import ThreadPool
-
-
-@pytest.fixture(autouse=True)
-def no_template() -> Iterator[None]:
-    yield
-    gc.collect()  # an error that joblib raised holds the pool in its frames
-    template.stop()
-
 
 # Threads of libraries.
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from eventually import eventually
-from manycore.base import template
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
 from manycore.pool.threads import ThreadPool
@@ -20,10 +19,8 @@ WITHIN = 10.0  # seconds
 
 
 @pytest.fixture(autouse=True)
-def no_template(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def colourful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    yield
-    template.stop()
 
 
 @pytest.fixture(params=[Pool, ThreadPool])

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manycore.base import template
-
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pool" / "kill_workers.py"
 
 
 @pytest.fixture
-def kill_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def kill_workers(monkeypatch: pytest.MonkeyPatch) -> Any:
     spec = importlib.util.spec_from_file_location("kill_workers", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -24,8 +21,7 @@ def kill_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setitem(sys.modules, "kill_workers", module)
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec.loader.exec_module(module)
-    yield module
-    template.stop()
+    return module
 
 
 def test_workers_killed_at_random(kill_workers: Any) -> None:

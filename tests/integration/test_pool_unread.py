@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from eventually import eventually
-from manycore.base import template
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
 from manycore.pool.pace import MOST
@@ -20,13 +19,6 @@ from manycore.pool.threads import ThreadPool
 
 MANY = 3_000
 WITHIN = 10.0  # seconds
-
-
-@pytest.fixture(autouse=True)
-def no_template() -> Iterator[None]:
-    """Stops the template that a test has started."""
-    yield
-    template.stop()
 
 
 def items() -> Iterator[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import pty
 import select
@@ -19,15 +18,13 @@ from typing import Any
 import pytest
 
 from manycore import Process
-from manycore.base import family, template
+from manycore.base import family
 from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, numbers, run
 
 
 @pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
+def _no_terminal_left() -> Iterator[None]:
     yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
     while _terminals:  # what a test that failed left there
         pid, terminal = _terminals.pop()
         for someone in family.everybody():

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import manycore
 from manycore import Process
-from manycore.base import template
 from process_programs import PATIENCE, eventually
-
-
-@pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
-    yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
 
 
 def descriptors() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -19,13 +18,6 @@ import manycore
 from manycore import Process
 from manycore.base import identity, template
 from process_programs import PATIENCE, begin, eventually
-
-
-@pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
-    yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
 
 
 def with_threads(ready: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,6 @@ from manycore import BootError, Process, SendError
 from manycore.base import template
 from manycore.base.channel import Channel, close_all
 from process_programs import PATIENCE, eventually, run
-
-
-@pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
-    yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
-
 
 UNGUARDED = """
     import sys, threading

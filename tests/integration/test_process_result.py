@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures.process
-import gc
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,14 +15,6 @@ from manycore import Process, RemoteError, SendError, WorkerLost
 from manycore.base import template
 from manycore.base.failures import RemoteTraceback
 from process_programs import PATIENCE, is_gone
-
-
-@pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
-    yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
-
 
 METHODS = ["template", "fork", "spawn"]
 

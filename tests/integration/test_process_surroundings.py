@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from manycore import Process
-from manycore.base import template
 from process_programs import result_of, run
-
-
-@pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
-    yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
-
 
 METHODS = ["template", "fork", "spawn"]
 

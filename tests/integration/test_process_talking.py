@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,7 @@ import pytest
 
 import manycore
 from manycore import Process
-from manycore.base import template
 from process_programs import PATIENCE, result_of, run
-
-
-@pytest.fixture(autouse=True)
-def _no_template_left() -> Iterator[None]:
-    yield
-    gc.collect()  # a caught exception and its frame keep each other, and the process, alive
-    template.stop()
-
 
 METHODS = ["template", "fork", "spawn"]
 

@@ -24,6 +24,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = bytearray()
         self.reads = True
+        self.closed = False
         self.protocol: Any = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -33,7 +34,7 @@ class Wire(asyncio.Transport):
         return self.protocol
 
     def is_closing(self) -> bool:
-        return False
+        return self.closed
 
     def pause_reading(self) -> None:
         self.reads = False
@@ -45,7 +46,7 @@ class Wire(asyncio.Transport):
         self.written += data
 
     def close(self) -> None:
-        """Is asked for by timers, when all is over."""
+        self.closed = True
 
 
 class Application:
@@ -135,3 +136,59 @@ def test_every_request_is_answered_in_its_order(original: type, most: int) -> No
     assert application.bytes == len(body)
     assert wire.written.count(b"HTTP/1.1 200 OK") == 1801
     assert wire.reads
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "more"),
+    [
+        (b"GET /", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n" * 200),
+        (CHUNKED + b"5;", b"a" * 1000),
+        (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n" * 200),
+    ],
+    ids=["url", "name", "value", "headers", "extension", "trailers"],
+)
+def test_what_never_ends_is_cut_off(original: type, beginning: bytes, more: bytes) -> None:
+    """A request's head, or its trailers, may not grow for ever."""
+
+    async def go_on() -> tuple[int, Wire]:
+        _, wire = connect(original, Application())
+        wire.protocol.data_received(beginning)
+        sent = 0
+        while not wire.closed and wire.reads and sent < 300_000:
+            wire.protocol.data_received(more)
+            sent += len(more)
+            await asyncio.sleep(0)
+        return sent, wire
+
+    sent, wire = asyncio.run(go_on())
+    assert sent < 100_000
+    assert wire.closed or not wire.reads
+    if not beginning.startswith(CHUNKED):
+        assert wire.written.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_long_body_in_small_pieces_is_no_such_thing(original: type) -> None:
+    """Nor are heads that are long, but end."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nX: %s\r\nContent-Length: 500000\r\n\r\n" % (
+        b"a" * 10_000
+    )
+
+    async def upload() -> tuple[Application, Wire]:
+        application = Application()
+        application.may_answer.set()
+        _, wire = connect(original, application)
+        for _ in range(3):
+            await send_all(wire, head + b"x" * 500_000, 4000)
+        for _ in itertools.takewhile(lambda _: wire.written.count(b"ok") < 3, range(100_000)):
+            await asyncio.sleep(0)
+        return application, wire
+
+    application, wire = asyncio.run(upload())
+    assert application.bytes == 1_500_000
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 3

@@ -1,8 +1,9 @@
-"""uvicorn's HTTP protocols, but for clients that ask and ask and never wait for an answer.
+"""uvicorn's HTTP protocols, but for clients that ask and never wait, or never come to an end.
 
 The originals read on after each answer, whatever is left of what was read before: a client that
 sends requests without an end makes them hold ever more of those, and keeps all others waiting while
-they are parsed. Here no more is parsed, or read, than a slice beyond what is being answered.
+they are parsed. Here no more is parsed, or read, than a slice beyond what is being answered. And
+what comes without a request's head or body getting any further has a bound.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Any, Final
 from uvicorn.protocols.http.flow_control import FlowControl
 
 SLICE: Final = 16_384  # bytes that are parsed at once: a few hundred of the smallest requests
+
+MOST_HEAD: Final = (
+    65_536  # bytes of a head, of trailers, of a chunk's extensions: few clients need 8,192
+)
 
 
 class _Flow(FlowControl):
@@ -83,10 +88,45 @@ class _Pacing:
                     successor.data_received(rest)
 
 
+class _Bounded:
+    """Takes no head without an end; to be mixed into the protocol whose parser would."""
+
+    cycle: Any
+    transport: asyncio.Transport
+    _got_further = False
+    _fruitless = 0  # bytes since it got further
+
+    def data_received(self, data: bytes) -> None:
+        self._got_further = False
+        super().data_received(data)  # type: ignore[misc]  # the protocol's
+        self._fruitless = 0 if self._got_further else self._fruitless + len(data)
+        if self._fruitless > MOST_HEAD and not self.transport.is_closing():
+            self._refuse()
+
+    def on_headers_complete(self) -> None:
+        self._got_further = True
+        super().on_headers_complete()  # type: ignore[misc]  # the protocol's
+
+    def on_body(self, body: bytes) -> None:
+        self._got_further = True
+        super().on_body(body)  # type: ignore[misc]  # the protocol's
+
+    def on_message_complete(self) -> None:
+        self._got_further = True
+        super().on_message_complete()  # type: ignore[misc]  # the protocol's
+
+    def _refuse(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.send_400_response("The head of this request is too long.")  # type: ignore[attr-defined]
+        else:  # in the middle of an answer
+            self.transport.close()
+
+
 def paced(original: type) -> Any:
     """Makes a protocol class that never runs ahead of its answers.
 
     Args:
         original: One of uvicorn's protocol classes for HTTP.
     """
-    return type("Paced", (_Pacing, original), {})
+    bounded = (_Bounded,) if hasattr(original, "on_headers_complete") else ()  # h11 has a bound
+    return type("Paced", (_Pacing, *bounded, original), {})

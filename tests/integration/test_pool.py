@@ -15,8 +15,10 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from eventually import eventually
@@ -345,6 +347,23 @@ def test_pools_in_pools(pool: Pool) -> None:
 def pool_inside(_: int) -> list[int]:
     with Pool(1) as inner:
         return inner.map(square, [1, 2])
+
+
+def test_pools_in_pools_end_with_the_outer_one(tmp_path: Path) -> None:
+    """However busy they are."""
+    note = tmp_path / "pid"
+
+    def work() -> None:
+        with Pool(1) as inner:
+            note.with_suffix(".new").write_text(str(inner.apply(os.getpid)))
+            note.with_suffix(".new").rename(note)
+            inner.apply(time.sleep, (3600,))
+
+    with Pool(1) as pool:
+        pool.submit(work)
+        eventually(note.exists, within=WITHIN)
+        worker = psutil.Process(int(note.read_text()))
+    eventually(lambda: not worker.is_running(), within=WITHIN)
 
 
 def test_pools_in_pools_share_the_cpus() -> None:

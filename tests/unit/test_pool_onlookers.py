@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from eventually import eventually
 from manycore.pool.future import CANCELLED, FINISHED, Failed, Future, finish
 
 WITHIN = 5.0  # seconds
@@ -101,3 +104,27 @@ def test_many_waits_at_once(when: str) -> None:
         assert len(seen) == 12
         assert seen.count(200) >= (12 if when == ALL_COMPLETED else 6)
         assert {future._state for future in futures} == {FINISHED}
+
+
+def test_a_future_that_was_waited_for_is_released() -> None:
+    """At once, with its result, when nobody holds it: nothing waits for the garbage collector."""
+
+    class Result:
+        pass
+
+    futures, results = [Future()], [Result()]
+    thread = threading.Thread(target=wait, args=(futures,))
+    thread.start()
+    eventually(lambda: futures[0].onlookers is not None, within=WITHIN)
+    finish(futures, results)
+    thread.join()
+    assert list(as_completed(futures)) == futures
+    left = [weakref.ref(futures[0]), weakref.ref(results[0])]
+    gc.disable()
+    try:
+        del thread
+        futures.clear()
+        results.clear()
+        assert [found() for found in left] == [None, None]
+    finally:
+        gc.enable()

@@ -16,6 +16,7 @@ import pytest
 
 from eventually import eventually
 from manycore.pool.classic import Pool
+from manycore.pool.loans import Loan
 from manycore.pool.lost import TaskLost
 
 LARGE = 400_000  # bytes: more than fits into a message
@@ -187,3 +188,30 @@ def test_an_interrupt_at_any_instant(pool: Pool) -> None:
     assert interrupts > 100
     assert [pool.apply(abs, (-n,)) for n in range(20)] == [*range(20)]
     eventually(lambda: pool.statistics().busy == 0 and threading.active_count() < 10, within=5)
+
+
+def test_a_second_interrupt_while_the_first_is_seen_to(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is had back all the same: the pool can be closed."""
+    loan = pool._engine._dispatcher.loans.out[0]
+    abandon = Loan._abandon
+    seen: list[Loan] = []
+
+    def interrupted(self: Loan, future: Any) -> None:
+        seen.append(self)
+        if len(seen) == 1:
+            raise Interrupted
+        abandon(self, future)
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(Loan, "_abandon", interrupted)
+    monkeypatch.setattr(loan.handle.channel, "wait", interrupt)
+    with pytest.raises(Interrupted):
+        pool.apply(abs, (-1,))
+    monkeypatch.undo()
+    assert seen == [loan, loan]
+    pool.close()
+    assert pool._engine.join(5)

@@ -119,7 +119,7 @@ def test_a_future_that_was_waited_for_is_released() -> None:
     finish(futures, results)
     thread.join()
     assert list(as_completed(futures)) == futures
-    left = [weakref.ref(futures[0]), weakref.ref(results[0])]
+    left: list[Any] = [weakref.ref(futures[0]), weakref.ref(results[0])]
     gc.disable()
     try:
         del thread

@@ -106,10 +106,17 @@ class Loan:
                 if not self._revoked:
                     self._take(future, began)
         except BaseException:
-            if self._future is future:
-                self._abandoned = True
+            try:
+                self._abandon(future)
+            finally:  # a second Ctrl-C may have interrupted that
+                self._abandon(future)
             raise
         return True
+
+    def _abandon(self, future: Future) -> None:
+        """Nobody waits for a call any more."""
+        if self._future is future:
+            self._abandoned = True
 
     def take_back(self, *, by_force: bool = False) -> tuple[bool, int, Calls | None, bool]:
         """The dispatcher wants the worker back.

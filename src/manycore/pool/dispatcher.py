@@ -407,7 +407,7 @@ class Dispatcher:
             lot.cancel()
             return
         if handle.overtime:
-            error = TaskTimeout(lot.timeout, task=lot.names(), ended=True)
+            error = TaskTimeout(lot.allowed, task=lot.names(), ended=True)
         else:
             error = handle.conclude(lot, begun=action.begun)
         retry: deque[Any] = deque()

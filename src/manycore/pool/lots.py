@@ -69,6 +69,11 @@ class Calls:
         for future in self.futures:
             future.end_cancelled()
 
+    @property
+    def allowed(self) -> float | None:
+        """Seconds that the first of them may take, as the user said."""
+        return self.futures[0].limits.timeout
+
     def names(self) -> str:
         """Says which function the first of them calls."""
         return name_of(self.futures[0].function)
@@ -133,6 +138,11 @@ class Span:
     def timeout(self) -> float | None:
         """Seconds until the worker of one of its tasks is killed."""
         return self.job.limits.hard
+
+    @property
+    def allowed(self) -> float | None:
+        """Seconds that each of its tasks may take, as the user said."""
+        return self.job.limits.timeout
 
     def arguments(self) -> Sequence[Any]:
         """Gives what the function is called with."""

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -121,6 +122,21 @@ def test_tls(start: Start, papers: Papers) -> None:
             plain = client.unwrap()  # it waits for the server's own end
             assert plain.recv(1) == b""
             plain.close()
+
+
+def test_who_leaves_in_the_middle_is_no_failure(start: Start, papers: Papers) -> None:
+    """A reset while the handler writes is a line in the log, as without TLS, and no traceback."""
+    certificate = papers.issue("localhost.pem", "localhost")
+    at_once = struct.pack("ii", 1, 0)
+    with start("-w", "1", "--certificate", str(certificate)) as served:
+        for _ in range(20):  # what its handler is told depends on what it is doing
+            with secured(served, papers.client()) as client:
+                line(client)
+                client.sendall(bytes(10_000))
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        served.send(signal.SIGTERM)
+        assert served.wait() == 0
+        assert "Traceback" not in served.text
 
 
 def test_names_and_old_versions(start: Start, papers: Papers) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -97,11 +98,12 @@ def handle(handler: Handler, conn: socket.socket, address: Any, failed: Callable
     process = os.getpid()
     try:
         handler(conn, address)
-    except ConnectionError as error:  # the client's doing, and no fault of the handler
-        went_away(address, error)
-    except BaseException:
-        failed()
-        log.exception("the handler failed; client %s is disconnected", peer(address))
+    except BaseException as error:
+        if is_the_clients_doing(error):
+            went_away(address, error)
+        else:
+            failed()
+            log.exception("the handler failed; client %s is disconnected", peer(address))
     leave_if_forked(process)
     # close() alone says nothing to the client while a process that the handler started still
     # has the socket; either fails if the handler was faster
@@ -115,7 +117,22 @@ def handle(handler: Handler, conn: socket.socket, address: Any, failed: Callable
         conn.close()
 
 
-def went_away(address: Any, error: ConnectionError) -> None:
+def is_the_clients_doing(error: BaseException) -> bool:
+    """Whether a client that left is why, and it is no fault of the handler.
+
+    Example:
+        >>> is_the_clients_doing(ConnectionResetError()), is_the_clients_doing(OSError())
+        (True, False)
+    """
+    if isinstance(error, ConnectionError):
+        return True
+    ssl = sys.modules.get("ssl")  # who serves no TLS need not have imported it
+    return ssl is not None and isinstance(
+        error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    )
+
+
+def went_away(address: Any, error: BaseException) -> None:
     """Logs that a client left in the middle; called where that was caught."""
     log.info("client %s went away: %s", peer(address), error)
     log.debug("where the handler was", exc_info=error)

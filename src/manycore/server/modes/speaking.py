@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from manycore.server.visit import Visit
 
-from .mode import leave_if_forked, peer, went_away
+from .mode import is_the_clients_doing, leave_if_forked, peer, went_away
 
 log = logging.getLogger("manycore.server")
 
@@ -179,9 +179,10 @@ class Streams(Speaker):
             await self._handler(reader, writer)
         except asyncio.CancelledError:
             log.debug("the handler of client %s was cancelled", peer(connection.visit.address))
-        except ConnectionError as error:  # the client's doing, and no fault of the handler
-            went_away(connection.visit.address, error)
         except BaseException as error:
-            connection.fail(error)
+            if is_the_clients_doing(error):
+                went_away(connection.visit.address, error)
+            else:
+                connection.fail(error)
         leave_if_forked(process)
         writer.close()  # what was written is still sent

@@ -22,8 +22,10 @@ import psutil
 import pytest
 
 from eventually import eventually
+from manycore.base import template
 from manycore.base.cpus import cpu_count
 from manycore.errors import TaskTimeout
+from manycore.pool import loans, onlookers
 from manycore.pool.classic import Pool
 from manycore.pool.executor import Executor
 from manycore.pool.pace import MOST
@@ -465,6 +467,36 @@ def test_a_copy_of_the_program_has_no_pool(pool: Pool) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert pool.apply(square, (3,)) == 9
+
+
+def test_a_copy_of_the_program_may_have_its_own_pool() -> None:
+    """Though another thread was about to finish something when it was made."""
+    may_go, holds = threading.Event(), threading.Event()
+
+    def finish_slowly() -> None:
+        with onlookers.LOOKING, loans._COUNTING:
+            holds.set()
+            may_go.wait()
+
+    thread = threading.Thread(target=finish_slowly)
+    thread.start()
+    holds.wait()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)  # ends it, should it be stuck
+        code = 1
+        try:
+            with Pool(1) as own:
+                calls = [own.apply(square, (3,)) for _ in range(20)]
+                code = 0 if calls == [9] * 20 and own.submit(square, 2).result() == 4 else 2
+            template.stop()
+        finally:
+            os._exit(code)
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        may_go.set()
+        thread.join()
 
 
 def run(code: str, *, interrupt: bool = False) -> tuple[int, str, str, float]:

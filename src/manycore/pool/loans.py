@@ -16,6 +16,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import time
@@ -257,3 +258,7 @@ class Loans:
         except Exception:  # the other way it is told
             return None
         return call if len(call.body) < INLINE // 2 else None
+
+
+# in a forked copy of the program, whoever had it at that moment is not there
+os.register_at_fork(after_in_child=_COUNTING._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001

@@ -18,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -218,3 +219,14 @@ def _find_gone(futures: Sequence[Watched]) -> set[FrameType]:
             looking.discard(frame)
             frame = frame.f_back
     return looking
+
+
+def _forget_all() -> None:
+    """In a forked copy of the program: whoever had the lock at that moment is not there."""
+    global _thread  # noqa: PLW0603
+    LOOKING._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # threading's own way
+    _aside.clear()
+    _thread = None
+
+
+os.register_at_fork(after_in_child=_forget_all)

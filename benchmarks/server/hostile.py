@@ -30,6 +30,7 @@ MODES = {
     "asgi": ("whose.py:asgi", ["--asgi"]),
     "wsgi": ("whose.py:wsgi", ["--wsgi", *MANY_THREADS]),
 }
+PATIENCE = 30.0  # seconds for the flood to fill the buffers
 BODY = 8  # bytes of an answer behind its head
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -69,7 +70,7 @@ def p99(address: tuple[str, int], play: Callable[[socket.socket], None]) -> floa
 @contextmanager
 def hostile(address: tuple[str, int], message: bytes) -> Iterator[None]:
     """Bothers the server while the block runs."""
-    stop = threading.Event()
+    stop, full = threading.Event(), threading.Event()
     flooding = message * (65_536 // len(message))
 
     def trickle(conn: socket.socket) -> None:
@@ -80,10 +81,16 @@ def hostile(address: tuple[str, int], message: bytes) -> Iterator[None]:
                 conn.sendall(bytes([byte]))
 
     def flood(conn: socket.socket) -> None:
-        conn.settimeout(0.2)  # once the buffers are full it waits, and tries again
+        conn.settimeout(0.2)
+        sent = 0
         while not stop.is_set():
-            with suppress(TimeoutError, ConnectionError):
-                conn.sendall(flooding)
+            try:
+                sent = (sent + conn.send(flooding[sent:])) % len(flooding)
+            except TimeoutError:  # the buffers are full
+                full.set()
+            except ConnectionError:  # the server has enough of it
+                full.set()
+                return
 
     with ExitStack() as stack:
         conns = [stack.enter_context(socket.create_connection(address)) for _ in range(SILENT + 2)]
@@ -93,8 +100,8 @@ def hostile(address: tuple[str, int], message: bytes) -> Iterator[None]:
         ]
         for bother in bothers:
             bother.start()
-        time.sleep(0.5)  # the flood fills the buffers
         try:
+            full.wait(PATIENCE)
             yield
         finally:
             stop.set()

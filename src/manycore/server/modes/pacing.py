@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-SLICE: Final = 16_384  # bytes that are parsed at once: a few hundred of the smallest requests
+SLICE: Final = 4096  # bytes that are parsed at once: a hundred small requests, some milliseconds
 
 MOST_HEAD: Final = (
     65_536  # bytes of a head, of trailers, of a chunk's extensions: few clients need 8,192
@@ -46,7 +46,8 @@ class _Pacing:
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     pipeline: Sequence[object] = ()  # requests that are parsed and not begun, where there are such
-    _left = b""  # read, but not parsed yet; the transport is paused meanwhile
+    _left = b""  # read, but not parsed yet from `_at` on; the transport is paused meanwhile
+    _at = 0
     _going_on = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -57,7 +58,7 @@ class _Pacing:
         if len(data) <= SLICE and not self._left:  # as nearly always
             super().data_received(data)  # type: ignore[misc]  # the protocol's
         else:
-            self._left += data
+            self._left, self._at = self._left[self._at :] + data, 0
             self._take_slices()
 
     def go_on_soon(self) -> None:
@@ -79,11 +80,14 @@ class _Pacing:
 
     def _take_slices(self) -> None:
         while self._left and not self._has_enough():
-            data, self._left = self._left[:SLICE], self._left[SLICE:]
+            data = self._left[self._at : self._at + SLICE]
+            self._at += SLICE
+            if self._at >= len(self._left):
+                self._left, self._at = b"", 0
             super().data_received(data)  # type: ignore[misc]  # the protocol's
             successor: Any = self.transport.get_protocol()
             if successor is not self:  # it was WebSocket that was asked for
-                rest, self._left = self._left, b""
+                rest, self._left = self._left[self._at :], b""
                 if rest:
                     successor.data_received(rest)
 

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from eventually import eventually
+from manycore.base.channel import Channel
 from manycore.pool.classic import Pool
+from manycore.pool.freight import Delivery, Unloader
 from manycore.pool.loans import Loan
 from manycore.pool.lost import TaskLost
+from manycore.pool.wire import RESULT
 
 LARGE = 400_000  # bytes: more than fits into a message
 
@@ -44,6 +47,10 @@ def itself(value: Any) -> Any:
 
 def copy_of(values: list[int], *, more: int) -> list[int]:
     return [*values, more]
+
+
+def large() -> bytes:
+    return b"x" * LARGE
 
 
 def fail(text: str) -> None:
@@ -75,6 +82,25 @@ def test_calls_of_every_kind(pool: Pool) -> None:
             pool.apply(fail, ("no such thing",))
     assert pool.apply(abs, (-5,)) == 5
     assert is_lent(pool)
+
+
+def test_a_big_result_whose_answer_is_late(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is two messages; who waits is woken by the first, and waits for the second."""
+    receive, parted = Unloader.receive, 0
+
+    def receive_late(self: Unloader, channel: Channel, *, wait: bool = True) -> Delivery:
+        nonlocal parted
+        if parted % 2:
+            parted += 1
+            raise BlockingIOError
+        delivery = receive(self, channel, wait=wait)
+        parted += not wait and delivery.data[:1] == RESULT
+        return delivery
+
+    monkeypatch.setattr(Unloader, "receive", receive_late)
+    for _ in range(5):
+        assert pool.apply(large) == b"x" * LARGE
+    assert parted == 10
 
 
 def test_calls_are_counted(pool: Pool) -> None:

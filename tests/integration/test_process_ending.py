@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import os
 import pty
 import select
@@ -11,14 +12,16 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from manycore import Process
-from manycore.base import family
+from manycore.base import child, family, signals
 from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, numbers, run
 
 
@@ -47,6 +50,33 @@ def with_programs(file: str, *, stubborn: bool) -> None:
     with open(file, "a") as out:
         print(os.getpid(), *(program.pid for program in programs), file=out, flush=True)
     time.sleep(60)
+
+
+@contextlib.contextmanager
+def interruption_at_line(number: int, *files: str) -> Iterator[None]:
+    """Sends a Ctrl-C at a line of these files, counted from the first that the block runs."""
+    left = number
+
+    def look(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        # where a `with` ends there is a line too, but nobody looks at signals
+        if event == "line" and not _line_of(frame).startswith("with "):
+            left -= 1
+            if left == -1:
+                os.kill(os.getpid(), signal.SIGINT)
+        return look
+
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+
+
+def _line_of(frame: FrameType) -> str:
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
 
 
 class _Interrupting:
@@ -492,6 +522,27 @@ class TestCtrlC:
         os.waitpid(pid, 0)
         os.close(terminal)
         assert text.splitlines().count("KeyboardInterrupt") == 1, text
+
+    @pytest.mark.parametrize("method", ["template", "fork"])
+    def test_at_any_line_of_a_wait_nothing_is_lost(self, method: str) -> None:
+        """The result and the exit code are there for the next who asks; the next Ctrl-C is felt."""
+        for number in range(1000):
+            process = Process(target=int, args=("42",), start_method=method)
+            process.start()
+            assert process.sentinel in connection.wait([process.sentinel])
+            interrupted = False
+            try:
+                with interruption_at_line(number, child.__file__, signals.__file__):
+                    process.join()
+            except KeyboardInterrupt:
+                interrupted = True
+            assert process.result(PATIENCE) == 42
+            assert process.exitcode == 0
+            process.close()
+            assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            if not interrupted:
+                break
+        assert number > 20  # it has that many lines
 
     def test_a_handler_in_the_process_is_called(self) -> None:
         """A process that handles the terminal's Ctrl-C itself is let."""

@@ -5,7 +5,8 @@ Guarantees:
 * Death is an event: nothing is polled, no thread is kept.
 * Any number of threads may wait at once; one of them reads and tells the others.
 * A KeyboardInterrupt that ends a wait leaves the handle as it was: the only lock is taken by a
-  plain `with`, which Python does not interrupt between taking the lock and entering the block.
+  plain `with`, which Python does not interrupt between taking the lock and entering the block, and
+  what was received is kept before another can come.
 * An exit code is never lost: when nobody is left who saw the child end, that is said.
 * A forked copy of the parent holds nothing of its children: their lifelines stay the parent's.
 """
@@ -19,9 +20,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Final
 
+from . import signals
 from .birth import EXITED, OUTCOME, read_number
 from .channel import Channel, close_all
 from .conditions import poll
@@ -117,7 +119,8 @@ class ChildHandle:
         poller = select.poll()
         with self._lock:
             if self._told < 0 and self.outcome is None and timeout != 0:
-                self._told = os.eventfd(0, os.EFD_CLOEXEC)
+                with _undisturbed():
+                    self._told = os.eventfd(0, os.EFD_CLOEXEC)
             # once the outcome is there, only the end is waited for
             told = -1 if self.outcome is not None else self._told
             heard = -1 if self._silent else self._channel.fileno()
@@ -127,17 +130,28 @@ class ChildHandle:
         return {fd for fd, _ in poll(poller, timeout)}
 
     def _take_in(self, ready: set[int]) -> None:
-        if not self._silent and self._channel.fileno() in ready:
-            self._take(wait=False)
-        if self.exitcode is not None:
-            self._hang_up()
-        elif self.pidfd in ready:
-            self._conclude()
+        has_ended = self.pidfd in ready
+        if has_ended and self._reap is None:
+            self._hear_out()
+        with _undisturbed():
+            if not self._silent and self._channel.fileno() in ready:
+                self._take()
+            if has_ended and self.exitcode is None:
+                self._conclude()
+            if self.exitcode is not None:
+                self._hang_up()
 
-    def _take(self, *, wait: bool) -> bool:
-        """Takes one message in; False when there is none, and none will come."""
+    def _hear_out(self) -> None:
+        """The child has ended: the template, which saw how, says so now, or is gone."""
+        while not self._silent and self.exitcode is None:
+            self._channel.wait()
+            with _undisturbed():
+                self._take()
+
+    def _take(self) -> bool:
+        """Takes one message in; False when there is none."""
         try:
-            message, fds = self._channel.receive(wait=wait)
+            message, fds = self._channel.receive(wait=False)
         except BlockingIOError:
             return False
         except OSError:  # no room for descriptors that nobody should have sent
@@ -156,15 +170,12 @@ class ChildHandle:
         return True
 
     def _conclude(self) -> None:
-        """The child has ended: whoever saw how says so now, or is gone."""
-        ours = self._reap is not None
-        while not self._silent and self.exitcode is None and self._take(wait=not ours):
+        """The child has ended, and nobody else says how."""
+        while not self._silent and self._take():
             pass
-        if self.exitcode is None:
-            code = self._reap() if self._reap is not None else None
-            self.seen = code is not None
-            self.exitcode = self._said if code is None else code
-        self._hang_up()
+        code = self._reap() if self._reap is not None else None
+        self.seen = code is not None
+        self.exitcode = self._said if code is None else code
 
     def _hang_up(self) -> None:
         """Nothing will come any more: only the pidfd is kept, which callers may wait on."""
@@ -172,6 +183,13 @@ class ChildHandle:
         self._lifeline = self._told = -1
         self._channel.close()
         close_all([fd for fd in fds if fd >= 0])
+
+
+def _undisturbed() -> AbstractContextManager[object]:
+    """Keeps a Ctrl-C waiting while what was received is kept: it cannot be received again."""
+    if threading.current_thread() is threading.main_thread():
+        return signals.blocked([signal.SIGINT])
+    return nullcontext()
 
 
 def _forget_all() -> None:

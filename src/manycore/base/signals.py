@@ -75,10 +75,11 @@ def captured(*signums: signal.Signals) -> Iterator[Inbox]:
     Signals of this set that the caller had blocked are let in meanwhile.
     """
     inbox = Inbox(signums)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     handlers: dict[signal.Signals, Any] = {}
     wakeup = None
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signums)  # a handler may raise here
         for signum in set(signums):
             handlers[signum] = signal.signal(signum, ignore)
         wakeup = signal.set_wakeup_fd(inbox.writer, warn_on_full_buffer=False)
@@ -107,8 +108,9 @@ def importing() -> AbstractContextManager[object]:
 @contextmanager
 def blocked(signums: Iterable[signal.Signals]) -> Iterator[set[signal.Signals | int]]:
     """Keeps signals waiting while the block runs; gives the mask that is in force after it."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signums)  # a handler may raise here
         yield mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -102,10 +102,11 @@ class Loan:
                 future._state = RUNNING  # noqa: SLF001  # rule 3 of the future: it is ours now
                 self._send(call)
                 self._stage = Stage.WAITING
-            self.handle.channel.wait()
-            with self._lock:
-                if not self._revoked:
-                    self._take(future, began)
+            is_over = False
+            while not is_over:
+                self.handle.channel.wait()
+                with self._lock:
+                    is_over = self._take(future, began)
         except BaseException:
             try:
                 self._abandon(future)
@@ -156,7 +157,10 @@ class Loan:
                 channel.send(parcel.data)
             channel.send(head + body)
 
-    def _take(self, future: Future, began: float) -> None:
+    def _take(self, future: Future, began: float) -> bool:
+        """Takes in what has come; False when more is to come, and it is still ours to take."""
+        if self._revoked:
+            return True
         handle = self.handle
         self._stage = Stage.TAKING
         try:
@@ -167,9 +171,12 @@ class Loan:
                 if delivery.data[:1] != wire.RESULT:
                     raise RuntimeError(f"a worker on loan says {delivery.data[:1]!r}")
                 handle.take_big(delivery)
+        except BlockingIOError:  # a big result came, and its answer is not there yet
+            self._stage = Stage.WAITING
+            return False
         except (EOFError, OSError):  # as above: the dispatcher takes the call over
             self._stage = Stage.WAITING
-            return
+            return True
         _, seconds = wire.ANSWER_BODY.unpack_from(delivery.data, 1)
         handle.seconds += seconds
         handle.result_bytes = 0
@@ -181,6 +188,7 @@ class Loan:
         finish([future], values)
         self._stage = Stage.IDLE
         self._future = None
+        return True
 
 
 class Loans:

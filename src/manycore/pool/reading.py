@@ -4,7 +4,9 @@ Rules:
 
 1. However long the input is, only a bounded number of items is read ahead: a few batches for each
    worker. They are read by the thread that takes the results; where there is none, by `unread`.
-2. It does not know who takes the results: when that is dropped, it is told.
+2. Values are in a deque that who takes them holds, and this does not: when that is dropped, they
+   go, and it is seen here by whatever happens next. Nothing is called at that moment, in the middle
+   of the program's own code: a Ctrl-C would be lost there.
 3. Nobody waits for who is reading: a generator may take as long as it likes.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
@@ -39,12 +42,10 @@ class Reading:
         limits: Of each item.
         star: Whether each item is a tuple of arguments.
         ordered: Whether results come in the order of the input.
+        stops: Whether no more is read once results were dropped of which some were taken.
 
     Attributes:
-        ready: Results to be taken.
         given: How many were taken.
-        dropped: Whether nobody will take any more.
-        touched: Whether somebody wanted one.
         cancelled: Whether there will be no more: the pool was terminated.
         problem: What the input raised.
     """
@@ -58,6 +59,7 @@ class Reading:
         *,
         star: bool = False,
         ordered: bool = True,
+        stops: bool = False,
     ) -> None:
         engine.check_open()
         self.function = function
@@ -66,9 +68,12 @@ class Reading:
         self.key: Hashable = key_of(function)
         self.known: Any = None
         self.once: Once | None = None  # whoever gives the items may give one again, changed
-        self.ready: deque[Any] = deque()
+        self._held: deque[Any] | None = deque()  # until somebody takes it over
+        self._ready = weakref.ref(self._held)
         self.given = 0
-        self.dropped = self.touched = self.cancelled = False
+        self.cancelled = False
+        self.touched = False
+        self._stops = stops
         self.problem: BaseException | None = None
         self._engine = engine
         self._items = iter(iterable)
@@ -102,14 +107,16 @@ class Reading:
                     again.append(start + place)
         with self._changed:
             self._done += len(values) - len(again)
-            if self.dropped:
+            ready = self._ready()
+            if ready is None:
                 self.given = self._done
+                self._early.clear()
             elif not self._ordered:
-                self.ready.extend(
+                ready.extend(
                     value for place, value in enumerate(values, start) if place not in again
-                ) if again else self.ready.extend(values)
+                ) if again else ready.extend(values)
             elif start == self._next and not again and not self._early:
-                self.ready.extend(values)
+                ready.extend(values)
                 self._next += len(values)
             else:
                 self._early.update(
@@ -118,11 +125,25 @@ class Reading:
                     if place not in again
                 )
                 while self._next in self._early:
-                    self.ready.append(self._early.pop(self._next))
+                    ready.append(self._early.pop(self._next))
                     self._next += 1
             self._changed.notify_all()
-        self._engine.unread.look()
+        if self.undecided or (self.dropped and not self.touched):
+            self._engine.unread.start()
+        else:
+            self._engine.unread.look()
         return again
+
+    @property
+    def dropped(self) -> bool:
+        """Whether nobody will take any more."""
+        return self._ready() is None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing will happen here until somebody wants a result, or drops them all."""
+        idle = self._read == self._done and not self._exhausted and not self.cancelled
+        return idle and not self.touched and not self.dropped
 
     def cancel(self) -> None:
         """There will be no more values: the pool was terminated."""
@@ -133,12 +154,21 @@ class Reading:
 
     def read_on(self) -> None:
         """Reads more, though nobody takes what is done; what is not done is limited."""
+        if self._stops and self.touched and self.dropped:
+            self.cancel()
+            return
         try:
             self._read_some(lambda: self._done)
         except BaseException as error:
             self._end(error)
 
     # For who takes the results.
+
+    def hand_over(self) -> deque[Any]:
+        """Gives where the values are; whoever lets go of it takes no more."""
+        assert self._held is not None
+        held, self._held = self._held, None
+        return held
 
     def wait(self, timeout: float | None) -> bool:
         """Waits for a value or the end; False when neither came in time."""
@@ -157,7 +187,7 @@ class Reading:
     def _is_there(self) -> bool:
         """Whether there is a value, or the end."""
         ended = self._exhausted and self.given == self._read
-        return bool(self.ready) or self.cancelled or ended
+        return bool(self._ready()) or self.cancelled or ended
 
     @property
     def _is_starved(self) -> bool:
@@ -167,31 +197,13 @@ class Reading:
     def took(self) -> None:
         """A value was taken."""
         self.given += 1
+        self.touched = True
         if not self._exhausted and self._read - self.given <= self._window() // 2:
             self.read_ahead()
 
     def read_ahead(self) -> None:
         """Reads more, unless so much was not taken yet."""
         self._read_some(lambda: self.given)
-
-    def drop(self, *, stops: bool) -> None:
-        """Nobody will take any more.
-
-        Args:
-            stops: Whether no more is read, when some were taken.
-        """
-        with self._changed:
-            self.dropped = True
-            self.touched = self.touched or self.given > 0
-            self.ready.clear()
-            self._early.clear()
-            self.given = self._done
-        if self._exhausted or self.cancelled:
-            return
-        if stops and self.touched:
-            self.cancel()
-        else:
-            self._engine.ask(self._engine.unread.start)  # not here: this may be anywhere
 
     # The input.
 

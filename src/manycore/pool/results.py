@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any, Final, Self
@@ -42,11 +41,12 @@ class Results(Iterator[Any]):
         owner: object = None,
         stops: bool = False,
     ) -> None:
-        self._reading = Reading(engine, function, iterable, limits, star=star, ordered=ordered)
+        self._reading = Reading(
+            engine, function, iterable, limits, star=star, ordered=ordered, stops=stops
+        )
+        self._ready = self._reading.hand_over()
         self._engine = engine
         self._owner = owner
-        self._dropping = weakref.finalize(self, self._reading.drop, stops=stops)
-        self._dropping.atexit = False
 
     def __iter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ class Results(Iterator[Any]):
     def take(self, timeout: float | None, late: type[Exception] | None = None) -> Any:
         """Gives the next value as it came; `END` when there are no more."""
         reading = self._reading
-        ready = reading.ready
+        ready = self._ready
         if not ready and not reading.wait(timeout):
             if late is None:
                 import multiprocessing

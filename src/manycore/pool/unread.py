@@ -8,7 +8,7 @@ Rules:
 1. A closed pool has work for as long as there is a map that is not read to its end.
 2. A map whose results were dropped, all of them, is read on at once. One of which some were taken,
    or whose results are still held, is read on when somebody waits for the pool to end and nobody
-   takes them.
+   takes them. That they are dropped is told by nobody: it is looked for while it may come.
 3. Here, too, only a few batches are read before they are done. Results that may yet be taken are
    kept.
 """
@@ -29,13 +29,19 @@ class Map(Protocol):
 
     Attributes:
         given: How many results were taken.
-        dropped: Whether nobody can take any more.
         touched: Whether somebody wanted one.
     """
 
     given: int
-    dropped: bool
     touched: bool
+
+    @property
+    def dropped(self) -> bool:
+        """Whether nobody can take any more."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing happens until somebody wants one, or drops all."""
 
     def read_on(self) -> None:
         """Reads a few batches more, unless so many are not done."""
@@ -93,7 +99,8 @@ class Unread:
     def _read(self) -> None:
         """The thread: until nothing is left for it."""
         while self._read_on():
-            self._changed.wait(QUIET if self._awaited else None)
+            looks = self._awaited or any(found.undecided for found in list(self._looks))
+            self._changed.wait(QUIET if looks else None)
 
     def _read_on(self) -> bool:
         """Reads on what is its; False when nothing is left for it."""
@@ -103,7 +110,7 @@ class Unread:
                 found.read_on()
         with self._changing:
             left = list(self._looks)
-            if (self._awaited and left) or any(map(_is_free, left)):
+            if (self._awaited and left) or any(_is_free(one) or one.undecided for one in left):
                 return True
             self._thread = None
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,3 +31,8 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(what() if what else f"not within {within} s")
         time.sleep(_PAUSE)
+
+
+def interrupt_from_here() -> None:
+    """Sends Ctrl-C to this thread: the main one shall see it, and no system call of it ends."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from eventually import interrupt_from_here
 from manycore import Process
 from manycore.base import child, family, signals
 from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, numbers, run
@@ -53,8 +55,8 @@ def with_programs(file: str, *, stubborn: bool) -> None:
 
 
 @contextlib.contextmanager
-def interruption_at_line(number: int, *files: str) -> Iterator[None]:
-    """Sends a Ctrl-C at a line of these files, counted from the first that the block runs."""
+def interruption_at_line(number: int, *files: str, interrupt: Callable[[], None]) -> Iterator[None]:
+    """Interrupts at a line of these files, counted from the first that the block runs."""
     left = number
 
     def look(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
@@ -65,7 +67,7 @@ def interruption_at_line(number: int, *files: str) -> Iterator[None]:
         if event == "line" and not _line_of(frame).startswith("with "):
             left -= 1
             if left == -1:
-                os.kill(os.getpid(), signal.SIGINT)
+                interrupt()
         return look
 
     sys.settrace(look)
@@ -73,6 +75,30 @@ def interruption_at_line(number: int, *files: str) -> Iterator[None]:
         yield
     finally:
         sys.settrace(None)
+
+
+def interrupted_at_each_line_of_a_wait(method: str, interrupt: Callable[[], None]) -> None:
+    """Joins processes, is interrupted at one line after the other, and asks once more."""
+    handler = signal.getsignal(signal.SIGINT)
+    for number in range(1000):
+        process = Process(target=int, args=("42",), start_method=method)
+        process.start()
+        assert process.sentinel in connection.wait([process.sentinel])
+        interrupted = False
+        try:
+            with interruption_at_line(
+                number, child.__file__, signals.__file__, interrupt=interrupt
+            ):
+                process.join()
+        except KeyboardInterrupt:
+            interrupted = True
+        assert process.result(PATIENCE) == 42
+        assert process.exitcode == 0
+        process.close()
+        assert signal.getsignal(signal.SIGINT) is handler
+        if not interrupted:
+            break
+    assert number > 20  # it has that many lines
 
 
 def _line_of(frame: FrameType) -> str:
@@ -525,24 +551,15 @@ class TestCtrlC:
 
     @pytest.mark.parametrize("method", ["template", "fork"])
     def test_at_any_line_of_a_wait_nothing_is_lost(self, method: str) -> None:
-        """The result and the exit code are there for the next who asks; the next Ctrl-C is felt."""
-        for number in range(1000):
-            process = Process(target=int, args=("42",), start_method=method)
-            process.start()
-            assert process.sentinel in connection.wait([process.sentinel])
-            interrupted = False
-            try:
-                with interruption_at_line(number, child.__file__, signals.__file__):
-                    process.join()
-            except KeyboardInterrupt:
-                interrupted = True
-            assert process.result(PATIENCE) == 42
-            assert process.exitcode == 0
-            process.close()
-            assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-            if not interrupted:
-                break
-        assert number > 20  # it has that many lines
+        """The result and the exit code are there for the next who asks."""
+        interrupted_at_each_line_of_a_wait(method, interrupt_from_here)
+
+    def test_nor_where_another_thread_has_the_signal(self) -> None:
+        """No mask of the main thread keeps its handler from running then."""
+        with ThreadPoolExecutor(1) as other:
+            interrupted_at_each_line_of_a_wait(
+                "template", lambda: other.submit(interrupt_from_here).result()
+            )
 
     def test_a_handler_in_the_process_is_called(self) -> None:
         """A process that handles the terminal's Ctrl-C itself is let."""

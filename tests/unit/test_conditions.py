@@ -12,6 +12,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
 
+from eventually import interrupt_from_here
 from manycore.base.channel import Channel
 from manycore.base.conditions import Condition, Event, poll
 
@@ -86,11 +87,6 @@ def test_waiting_goes_on_after_an_interruption(other_thread: Executor) -> None:
 def _notify(condition: threading.Condition) -> None:
     with condition:
         condition.notify_all()
-
-
-def interrupt_from_here() -> None:
-    """Sends Ctrl-C to this thread: the main one shall see it, and no system call of it ends."""
-    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("wait", ["poll", "channel"])

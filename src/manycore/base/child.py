@@ -20,13 +20,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from typing import Final
 
-from . import signals
 from .birth import EXITED, OUTCOME, read_number
 from .channel import Channel, close_all
 from .conditions import poll
+from .signals import CtrlCLater
 
 UNSEEN: Final = 255  # the exit code that multiprocessing gives when nobody saw a child end
 
@@ -119,7 +119,7 @@ class ChildHandle:
         poller = select.poll()
         with self._lock:
             if self._told < 0 and self.outcome is None and timeout != 0:
-                with _undisturbed():
+                with CtrlCLater():
                     self._told = os.eventfd(0, os.EFD_CLOEXEC)
             # once the outcome is there, only the end is waited for
             told = -1 if self.outcome is not None else self._told
@@ -133,7 +133,7 @@ class ChildHandle:
         has_ended = self.pidfd in ready
         if has_ended and self._reap is None:
             self._hear_out()
-        with _undisturbed():
+        with CtrlCLater():
             if not self._silent and self._channel.fileno() in ready:
                 self._take()
             if has_ended and self.exitcode is None:
@@ -145,7 +145,7 @@ class ChildHandle:
         """The child has ended: the template, which saw how, says so now, or is gone."""
         while not self._silent and self.exitcode is None:
             self._channel.wait()
-            with _undisturbed():
+            with CtrlCLater():
                 self._take()
 
     def _take(self) -> bool:
@@ -183,13 +183,6 @@ class ChildHandle:
         self._lifeline = self._told = -1
         self._channel.close()
         close_all([fd for fd in fds if fd >= 0])
-
-
-def _undisturbed() -> AbstractContextManager[object]:
-    """Keeps a Ctrl-C waiting while what was received is kept: it cannot be received again."""
-    if threading.current_thread() is threading.main_thread():
-        return signals.blocked([signal.SIGINT])
-    return nullcontext()
 
 
 def _forget_all() -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from . import descriptors
@@ -96,13 +98,47 @@ def captured(*signums: signal.Signals) -> Iterator[Inbox]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def importing() -> AbstractContextManager[object]:
-    """Keeps a Ctrl-C waiting while a module is imported, where it is used.
+class CtrlCLater:
+    """Keeps a Ctrl-C waiting while a block runs that must not end half way. Not while others fork.
 
-    One that comes while a callback of Python's import system runs would be lost: what a callback
-    raises is printed and forgotten.
+    A mask does not do that where there are other threads: the system gives the signal to one of
+    those, and Python calls the handler here all the same. So its handler is exchanged meanwhile.
+
+    Example:
+        >>> try:
+        ...     with CtrlCLater():
+        ...         signal.raise_signal(signal.SIGINT)
+        ...         print("goes on")
+        ... except KeyboardInterrupt:
+        ...     print("ends here")
+        goes on
+        ends here
     """
-    return blocked([signal.SIGINT])
+
+    def __init__(self) -> None:
+        self._handler: Callable[[int, FrameType | None], object] | None = None
+        self._came: list[tuple[int, FrameType | None]] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # no other runs handlers
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                self._handler = handler
+                signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            if self._came:
+                self._handler(*self._came[0])
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._came.append((signum, frame))
+
+
+#: while a module is imported, where it is used: a Ctrl-C that comes while a callback of Python's
+#: import system runs would be lost, since what a callback raises is printed and forgotten
+importing = CtrlCLater
 
 
 @contextmanager

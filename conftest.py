@@ -1,4 +1,4 @@
-"""What holds for every test: it leaves nothing behind."""
+"""What holds for every test, those in docstrings too: it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ settings.load_profile("manycore")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: they fail, or end the process, when they are imported
-collect_ignore = ["targets"]
+collect_ignore = ["tests/targets"]
 
 MARK = "MANYCORE_TEST_MARK"  # in the environment of everything that a test starts
 

@@ -30,8 +30,9 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-tests: bytecode  # two at a time: most of them wait for something
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+tests: bytecode  # two at a time, as most of them wait; in a directory that no other run cleans up
+	@scratch=$$(mktemp -d) && $(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+		--basetemp $$scratch; code=$$?; rm -rf $$scratch; exit $$code
 
 bytecode: $(VENV)/.dev
 	@$(BIN)/python -m compileall -q src  # or every process that a test starts compiles it anew

@@ -305,7 +305,9 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.workers and not self.stopped)
     @rule(index=st.integers(0, 9), full=st.booleans())
     def replace(self, index: int, full: bool) -> None:
-        number, _ = self.alive(index)
+        number, fake = self.alive(index)
+        if full and fake.lent:  # nobody is lent where memory is limited, so nobody looks
+            return
         self.tell(events.Full(number) if full else events.Unwanted(number))
 
     @rule()

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
+from .rights import CLOSED_ON_EXEC, found_in
+
 #: bytes that go through the socket itself; several such messages fit into its buffer (208 KiB)
 INLINE_BYTES: Final = 32_768
 MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), some are our own
@@ -24,7 +26,6 @@ MOST_DESCRIPTORS: Final = 250  # a message; the kernel takes 253 (SCM_MAX_FD), s
 # plain numbers: putting two of the socket module's flags together takes longer than a system call
 _AT_ONCE: Final = int(socket.MSG_DONTWAIT)
 _NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
-_CLOSED_ON_EXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _LOOK: Final = int(socket.MSG_PEEK)
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 _INLINE, _FILE = b"i", b"f"  # how the rest of a message travels
@@ -131,15 +132,14 @@ class Channel:
         if not self._looks_up:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK_UP)
             self._looks_up = True
-        nothing_yet = True
-        while nothing_yet:
+        while True:
             try:
                 self._socket.recv_into(self._byte, 1, _LOOK)
-                nothing_yet = False
             except BlockingIOError:
                 continue
             except ConnectionResetError:
-                return
+                pass
+            return
 
     def receive(self, *, wait: bool = True) -> Message:
         """Receives one message.
@@ -151,16 +151,14 @@ class Channel:
         """
         if wait and self._looks_up:
             self.wait()
-        how = _CLOSED_ON_EXEC | (0 if wait else _AT_ONCE)
+        how = CLOSED_ON_EXEC | (0 if wait else _AT_ONCE)
         try:
-            data, rights, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
+            data, control, flags, _ = self._socket.recvmsg(1 + INLINE_BYTES, _ROOM, how)
         except ConnectionResetError:  # closed there with a message of ours unread
             raise EOFError("the other end of the channel is closed") from None
-        if not rights and data[:1] == _INLINE and not flags & _TRUNCATED:
+        if not control and data[:1] == _INLINE and not flags & _TRUNCATED:
             return Message(data[1:], [])
-        fds = array.array("i")
-        for _, _, content in rights:
-            fds.frombytes(content[: len(content) - len(content) % _FD_BYTES])
+        fds = found_in(control)
         if flags & _TRUNCATED:
             close_all(fds)
             error = NoRoomError(errno.EMFILE, "no room for the descriptors of a message")
@@ -169,9 +167,9 @@ class Channel:
         if not data:
             raise EOFError("the other end of the channel is closed")
         if data[:1] == _INLINE:
-            return Message(data[1:], fds.tolist())
+            return Message(data[1:], fds)
         with open(fds.pop(), "rb") as file:
-            return Message(file.read(), fds.tolist())
+            return Message(file.read(), fds)
 
     def refuse(self) -> None:
         """Makes every later `send` of the other end fail; what was sent can still be received."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import array
 import os
 import socket
+from collections.abc import Iterable
 from typing import Final
 
-_CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+CLOSED_ON_EXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))  # for `recvmsg`
 _RIGHTS: Final = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+_FD_BYTES: Final = array.array("i").itemsize
 
 
 def receive(sock: socket.socket, size: int, most: int, flags: int = 0) -> tuple[bytes, list[int]]:
@@ -36,13 +38,21 @@ def receive(sock: socket.socket, size: int, most: int, flags: int = 0) -> tuple[
         >>> for one in (fd, here.detach(), there.detach()):
         ...     os.close(one)
     """
-    found = array.array("i")
-    room = socket.CMSG_LEN(most * found.itemsize)
-    message, control, _, _ = sock.recvmsg(size, room, flags | _CLOEXEC)
-    for *kind, data in control:
-        if tuple(kind) == _RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    if not _CLOEXEC:
-        for fd in found:
+    room = socket.CMSG_LEN(most * _FD_BYTES)
+    message, control, _, _ = sock.recvmsg(size, room, flags | CLOSED_ON_EXEC)
+    return message, found_in(control)
+
+
+def found_in(control: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    """Gives the descriptors that came with a message, from what `recvmsg` gave.
+
+    It was called with `CLOSED_ON_EXEC`; where the kernel does not know that, it is done here.
+    """
+    fds = array.array("i")
+    for level, kind, data in control:
+        if (level, kind) == _RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % _FD_BYTES])
+    if not CLOSED_ON_EXEC:
+        for fd in fds:
             os.set_inheritable(fd, False)
-    return message, list(found)
+    return fds.tolist()

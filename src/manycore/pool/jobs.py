@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from .future import Failed, Future, finish
@@ -39,9 +39,6 @@ class Engine(Protocol):
 
     def batch_of(self, key: Hashable) -> int:
         """Gives how many tasks make a batch."""
-
-    def ask(self, request: Callable[[], None]) -> None:
-        """Has something done, soon, by a thread of its own."""
 
     def was_read(self, found: Map) -> None:
         """A map was read to its end, or will not be."""

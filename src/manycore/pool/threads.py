@@ -106,7 +106,6 @@ class ThreadEngine:
         self._failed_boots = 0  # in a row
         self._pace = Pace()
         self._changed = Condition()
-        self._requests: deque[Callable[[], None]] = deque()
         self._initializer = initializer
         self._initargs = initargs
         self._threads = [
@@ -162,12 +161,6 @@ class ThreadEngine:
             raise self.broken
         if self.closed:
             raise ValueError("Pool not running")
-
-    def ask(self, request: Callable[[], None]) -> None:
-        """Has something done by one of its threads."""
-        with self._changed:
-            self._requests.append(request)
-            self._changed.notify()
 
     def was_read(self, found: Map) -> None:
         """A map was read to its end, or will not be."""
@@ -270,8 +263,6 @@ class ThreadEngine:
     def _next(self, number: int) -> Calls | Span | None:
         with self._changed:
             while True:
-                while self._requests:
-                    self._requests.popleft()()
                 lot: Calls | Span | None = self.queue.take(1, 1, self._pace)
                 if lot is not None:
                     self._busy += 1

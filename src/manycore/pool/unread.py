@@ -55,7 +55,7 @@ class Unread:
 
     def __init__(self) -> None:
         self._looks: dict[Map, tuple[int, float]] = {}  # how many were taken, since when
-        self._changing = threading.RLock()
+        self._changing = threading.Lock()
         self._changed = Event()
         self._awaited = False
         self._thread: threading.Thread | None = None

@@ -208,12 +208,9 @@ def _is_unused(path: str) -> bool:
     except OSError:  # its maker was killed before it was furnished
         return True
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return _locked(fd)
     finally:
         os.close(fd)
-    return True
 
 
 def _prefix() -> str:
@@ -248,8 +245,9 @@ def _furnish(path: str, *, private: bool, durability: Durability, max_size: int 
     home = Home(path, private, durability, max_size, (size + spare) // _PAGE * _PAGE)
     facts = {"format": FORMAT, **asdict(home)}
     del facts["path"]
-    _write_boot(home)
-    _write(path, _FACTS, json.dumps(facts))
+    if not private:  # what is private does not outlive this boot
+        _write_boot(home)
+    _write(path, _FACTS, json.dumps(facts), lasts=not private)
     return home
 
 
@@ -282,14 +280,17 @@ def _locked(fd: int) -> bool:
     return True
 
 
-def _write(path: str, name: str, text: str) -> None:
-    """Writes a file that is there whole or not at all, a power cut's moment included."""
+def _write(path: str, name: str, text: str, *, lasts: bool) -> None:
+    """Writes a file that is there whole or not at all: after a power cut too, if it lasts."""
     draft = os.path.join(path, name + _DRAFT)
     with open(draft, "w", encoding="utf-8", opener=_privately) as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if lasts:
+            os.fsync(file.fileno())
     os.replace(draft, os.path.join(path, name))
+    if not lasts:
+        return
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -337,7 +338,7 @@ def _check_owner(path: str) -> None:
 
 
 def _write_boot(home: Home) -> None:
-    _write(home.path, _BOOT, f"{life.boot():08x}")
+    _write(home.path, _BOOT, f"{life.boot():08x}", lasts=True)
 
 
 def _check_boot(home: Home) -> None:

@@ -47,7 +47,7 @@ class Running:
             finally:
                 done.set()
 
-        self.hub.call(self.hub.spawn, run)
+        self.spawn(run)
 
         def outcome() -> Any:
             assert done.wait(HANDLED), "the handler hangs"
@@ -56,6 +56,10 @@ class Running:
             return result[0]
 
         return outcome
+
+    def spawn(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Starts a greenlet, from any thread."""
+        self.hub.call(self.hub.spawn, lambda _: function(*arguments), None)
 
     def stop(self) -> None:
         self.hub.stop()
@@ -243,7 +247,7 @@ class TestWriting:
                 c.sendall(b"b" * size)
                 done.append(b"b")
 
-            running.hub.spawn(other)
+            running.spawn(other)
             c.sendall(b"a" * size)
             while not done:
                 manycore.sleep(0.01)
@@ -376,7 +380,7 @@ class TestEndings:
                 manycore.sleep(0.02)
                 c.close()
 
-            running.hub.spawn(close)
+            running.spawn(close)
             c.recv(1)
 
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -440,7 +444,7 @@ class TestEndings:
 
         with client:
             running.start(handle, conn)
-            running.hub.call(running.hub.spawn, manycore.sleep, 1000)
+            running.spawn(manycore.sleep, 1000)
             running.stop()
             assert ended.is_set()
 
@@ -456,7 +460,7 @@ class TestTurns:
 
         began = time.monotonic()
         for number in (5, 1, 3, 2, 4):
-            running.hub.call(running.hub.spawn, sleeper, number)
+            running.spawn(sleeper, number)
         eventually(lambda: len(woken) == 5, within=5)
         assert woken == [1, 2, 3, 4, 5]
         assert 0.1 <= time.monotonic() - began < 0.28  # together; one after another it is 0.3
@@ -471,8 +475,8 @@ class TestTurns:
                 manycore.sleep(0)
 
         def both() -> None:
-            running.hub.spawn(polite, "a")
-            running.hub.spawn(polite, "b")
+            running.spawn(polite, "a")
+            running.spawn(polite, "b")
 
         running.hub.call(both)
         eventually(lambda: len(turns) == 6, within=5)
@@ -521,8 +525,8 @@ class TestTurns:
         def fails() -> None:
             raise SystemExit(3)
 
-        running.hub.call(running.hub.spawn, fails)
-        running.hub.call(running.hub.spawn, done.append, 1)
+        running.spawn(fails)
+        running.spawn(done.append, 1)
         eventually(lambda: done, within=5)
         assert "SystemExit: 3" in caplog.text
 
@@ -539,7 +543,7 @@ class TestWatchdog:
 
         line = blocks.__code__.co_firstlineno + 1
         for _ in range(2):
-            running.hub.call(running.hub.spawn, blocks)
+            running.spawn(blocks)
         eventually(lambda: "keeps every other connection" in caplog.text, within=5)
         time.sleep(0.4)
         running.stop()
@@ -559,7 +563,7 @@ class TestWatchdog:
                 manycore.sleep(0)
             done.append(1)
 
-        running.hub.call(running.hub.spawn, short)
+        running.spawn(short)
         eventually(lambda: done, within=10)
         running.stop()
         assert "keeps" not in caplog.text
@@ -633,7 +637,7 @@ def test_waits_end_by_whichever_comes_first(waits: list[tuple[int, int]]) -> Non
                 waiter.wake()
 
         for _ in range(2):  # the second time with what the first one left behind
-            running.hub.spawn(wake)
+            running.spawn(wake)
             woken = waiter.wait(timeout / 1000)
             over.append(1)
             outcomes.append((timeout, woken_after, woken))
@@ -642,7 +646,7 @@ def test_waits_end_by_whichever_comes_first(waits: list[tuple[int, int]]) -> Non
 
     try:
         for timeout, woken_after in waits:
-            running.hub.call(running.hub.spawn, wait, timeout, woken_after)
+            running.spawn(wait, timeout, woken_after)
         eventually(lambda: len(outcomes) == 2 * len(waits), within=10)
     finally:
         running.stop()

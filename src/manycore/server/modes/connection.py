@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from greenlet import getcurrent
 
 from .hub import Hub, Waiter
 
@@ -66,7 +68,15 @@ class GreenConnection(socket.socket):
         side = self.reading
         while True:
             if not side.ready:
-                self._await(side, self._timeout)
+                hub = self._hub
+                if self._timeout is None and side.waiting is None and get_ident() == hub.thread:
+                    side.waiting = getcurrent()  # `_await` without its calls
+                    try:
+                        hub.next().switch(True)
+                    finally:
+                        side.waiting = None
+                else:
+                    self._await(side, self._timeout)
             try:
                 data = _recv(self, bufsize)
             except BlockingIOError:
@@ -108,12 +118,12 @@ class GreenConnection(socket.socket):
         if self.writing.ready:
             try:
                 sent = _send(self, data, flags)
+                if type(data) is bytes and sent == len(data):
+                    return
             except BlockingIOError:
                 sent = 0
                 if self._timeout == 0.0:
                     raise
-            if type(data) is bytes and sent == len(data):
-                return
         else:
             sent = 0
         self._send_rest(memoryview(data).cast("B")[sent:], flags)
@@ -239,7 +249,9 @@ class GreenConnection(socket.socket):
         if timeout == 0.0:
             return  # the system call itself tells
         hub = self._hub
-        if threading.get_ident() == hub.thread:
+        if get_ident() == hub.thread:
+            if side is self.writing:
+                hub.watch_room(self.fileno())
             woken = side.wait(timeout)
         else:
             woken = block(self, reading=side is self.reading, timeout=timeout)
@@ -251,7 +263,7 @@ class GreenConnection(socket.socket):
         self._spree += 1
         if self._spree >= SPREE:
             self._spree = 0
-            if threading.get_ident() == self._hub.thread:
+            if get_ident() == self._hub.thread:
                 self._hub.step_aside()
 
     def _read(self, call: Callable[[], T]) -> T:

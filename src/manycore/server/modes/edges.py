@@ -39,6 +39,9 @@ class Edges(Protocol):
     def register(self, fd: int, what: int = ...) -> None:
         """Tells of a descriptor from now on."""
 
+    def modify(self, fd: int, what: int) -> None:
+        """Tells of other things, and of those at once that have come already."""
+
     def unregister(self, fd: int) -> None:
         """Tells of it no more."""
 
@@ -51,14 +54,13 @@ class Edges(Protocol):
 
 if kernel.HAS_EPOLL:
     READABLE = select.EPOLLIN
-    INTEREST = (
-        select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
-    )
+    INTEREST = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+    INTEREST_IN_ROOM = INTEREST | select.EPOLLOUT
     ENDS = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
     WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 else:
     READABLE = select.POLLIN
-    INTEREST = 0  # what is asked for depends on who waits
+    INTEREST = INTEREST_IN_ROOM = 0  # what is asked for depends on who waits
     ENDS = select.POLLHUP | select.POLLERR | select.POLLNVAL
     WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -83,6 +85,9 @@ class AskedFor:
         """Tells of a descriptor that is no connection at every turn."""
         if what != INTEREST:
             self._always.add(fd)
+
+    def modify(self, fd: int, what: int) -> None:
+        """Who waits shows what is asked for."""
 
     def unregister(self, fd: int) -> None:
         """A connection is not looked at once the hub has forgotten it."""

@@ -6,6 +6,9 @@ reason is never missed; with nothing to wait for but connections, the hub sleeps
 Rules: only `Waiter.wait`, `Hub.sleep` and `Hub.step_aside` leave a greenlet, and they return in it.
 Descriptors are watched edge-triggered (man 7 epoll): the kernel tells once that something came, and
 the connection remembers it until it has read all of it.
+
+Who waits for bytes looks itself who is next, and lets that run: a way by the root would be two
+switches. All else is the root's: it runs between two lots of events.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -33,9 +36,9 @@ log = logging.getLogger("manycore.server")
 
 NEVER: Final = float("inf")
 _BATCH: Final = 1024  # events a system call
-_INTEREST: Final = edges.INTEREST
+_BYTES: Final = edges.READABLE  # and nothing else
 _ENDS: Final = edges.ENDS
-_READABLE: Final = edges.READABLE | _ENDS
+_READABLE: Final = _BYTES | _ENDS
 _WRITABLE: Final = edges.WRITABLE
 
 
@@ -46,16 +49,17 @@ class Waiter:
         ready: It has come since it was last found missing.
         over: No more edge may come, so that only the system call itself can tell.
         waiting: The greenlet that waits.
+        others: Further greenlets wait for the same.
     """
 
-    __slots__ = ("_alarm", "_deadline", "_hub", "_others", "over", "ready", "waiting")
+    __slots__ = ("_alarm", "_deadline", "_hub", "others", "over", "ready", "waiting")
 
     def __init__(self, hub: Hub, *, ready: bool = False, over: bool = False) -> None:
         self._hub = hub
         self.ready = ready
         self.over = over
         self.waiting: greenlet | None = None
-        self._others: deque[Waiter] | None = None  # further greenlets that wait for the same
+        self.others: deque[Waiter] | None = None
         self._deadline = NEVER
         self._alarm = NEVER  # when the hub will look at it; it looks at each alarm once
 
@@ -77,7 +81,7 @@ class Waiter:
                 self._hub.set_alarm(self._deadline, self)
         self.waiting = getcurrent()
         try:
-            woken: bool = self._hub.root.switch()
+            woken: bool = self._hub.next().switch(True)
         finally:
             self.waiting = None
             self._deadline = NEVER
@@ -87,8 +91,8 @@ class Waiter:
         """Lets whoever waits run, now; called by the hub."""
         if self.waiting is not None:
             self.waiting.switch(True)
-        if self._others:
-            others, self._others = self._others, None
+        if self.others:
+            others, self.others = self.others, None
             for waiter in others:
                 waiter.wake()
 
@@ -107,9 +111,9 @@ class Waiter:
 
     def _wait_beside(self, timeout: float | None) -> bool:
         waiter = Waiter(self._hub)
-        if self._others is None:
-            self._others = deque()
-        self._others.append(waiter)
+        if self.others is None:
+            self.others = deque()
+        self.others.append(waiter)
         return waiter.wait(timeout)
 
 
@@ -131,11 +135,13 @@ class Hub:
         self.root: greenlet
         self.thread = 0  # its identifier, once it runs
         self._watched: dict[int, Watched] = {}
+        self._events: Iterator[tuple[int, int]] = iter(())  # that came and were not looked at yet
+        self._due: deque[Waiter] = deque()  # for whom the root has to look
         self._edges = edges.edges(self._watched)
         self._wake = Doorbell()
-        self._edges.register(self._wake.fileno(), edges.READABLE)
+        self._edges.register(self._wake.fileno(), _BYTES)
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._woken = False
+        self._woken = self._rung = False
         self._alarms: list[tuple[float, int, Waiter]] = []
         self._alarm_number = 0
         self._stepped_aside: deque[greenlet] = deque()
@@ -159,37 +165,26 @@ class Hub:
 
     # In the hub's thread.
 
-    def run(self) -> None:  # noqa: C901  # the hot loop: each call in it is a tenth of a message
+    def run(self) -> None:
         """Lets greenlets run until it is stopped."""
-        self.root = getcurrent()
+        self.root = root = getcurrent()
         self.thread = threading.get_ident()
         here.hub = self
         dog = self._watchdog
         dog.start(self.thread)
-        watched, poll, wake = self._watched, self._edges.poll, self._wake.fileno()
+        poll = self._edges.poll
         while not self._closing:
             events = poll(self._patience(), _BATCH)
             dog.work += 1
             if dog.asleep:
                 dog.awake()
-            for fd, what in events:
-                dog.work += 2
-                one = watched.get(fd)
-                if one is not None:
-                    if what & _READABLE:
-                        side = one.reading
-                        if what & _ENDS:
-                            side.over = True
-                        side.ready = True
-                        if side.waiting is not None:
-                            side.wake()
-                    if what & _WRITABLE:
-                        side = one.writing
-                        side.ready = True
-                        if side.waiting is not None:
-                            side.wake()
-                elif fd == wake:
-                    self._take_calls()
+            self._events = iter(events)
+            while (one := self.next()) is not root:
+                one.switch(True)
+            if self._due:
+                self._wake_due()
+            if self._rung:
+                self._take_calls()
             if self._stepped_aside:
                 self._let_them_on()
             if self._alarms:
@@ -197,19 +192,58 @@ class Hub:
             dog.work += 1
         self._close()
 
-    def spawn(self, function: Callable[..., None], *arguments: Any) -> None:
+    def next(self) -> greenlet:
+        """Finds whom the next event wakes: the hot path. The root, when there are no more."""
+        watched, dog = self._watched, self._watchdog
+        for fd, what in self._events:
+            dog.work += 2
+            one = watched.get(fd)
+            if one is None:  # the bell, or what was forgotten meanwhile
+                if fd == self._wake.fileno():
+                    self._rung = True
+                continue
+            side = one.reading
+            if what != _BYTES or side.others:
+                self._leave_to_root(one, what)
+                continue
+            side.ready = True
+            found = side.waiting
+            if found is not None:
+                return found
+        return self.root
+
+    def _leave_to_root(self, one: Watched, what: int) -> None:
+        """Notes an event that may wake more than one greenlet."""
+        if what & _READABLE:
+            side = one.reading
+            side.ready = True
+            if what & _ENDS:
+                side.over = True
+            self._due.append(side)
+        if what & _WRITABLE:
+            one.writing.ready = True
+            self._due.append(one.writing)
+
+    def spawn(self, function: Callable[[Any], None], argument: Any) -> None:
         """Starts a greenlet: now, or, when a greenlet calls this, when that waits."""
         if getcurrent() is not self.root:
-            self.call(self.spawn, function, *arguments)
+            self.call(self.spawn, function, argument)
             return
         one = greenlet(self._live)
         self._living.add(one)
-        one.switch(function, arguments)
+        one.switch(function, argument)
 
     def watch(self, fd: int, one: Watched) -> None:
-        """Wakes a connection's waiters when its descriptor becomes readable or writable."""
+        """Wakes a connection's readers when its descriptor becomes readable."""
         self._watched[fd] = one
-        self._edges.register(fd, _INTEREST)
+        self._edges.register(fd, edges.INTEREST)
+
+    def watch_room(self, fd: int) -> None:
+        """Wakes its writers too, once there is room; to be called before each wait for it.
+
+        Few ever wait for it, and who is told of it with each message has more to look at.
+        """
+        self._edges.modify(fd, edges.INTEREST_IN_ROOM)
 
     def forget(self, fd: int, one: Watched) -> None:
         """Watches a descriptor no more; to be called before it is closed."""
@@ -243,9 +277,9 @@ class Hub:
         self._stepped_aside.append(getcurrent())
         self.root.switch()
 
-    def _live(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _live(self, function: Callable[[Any], None], argument: Any) -> None:
         try:
-            function(*arguments)
+            function(argument)  # not `*arguments`: that is half a kB more of stack for each
         except GreenletExit:
             pass
         except BaseException:
@@ -260,7 +294,13 @@ class Hub:
             return max(0.0, self._alarms[0][0] - time.monotonic())
         return None
 
+    def _wake_due(self) -> None:
+        while self._due:
+            self._watchdog.work += 2
+            self._due.popleft().wake()
+
     def _take_calls(self) -> None:
+        self._rung = False
         self._wake.hear()
         self._woken = False
         while self._calls:

@@ -126,6 +126,8 @@ class GreenTLSConnection(ssl.SSLSocket):
                     raise
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if threading.get_ident() == hub.thread:
+                if side is self.writing:
+                    hub.watch_room(self.fileno())
                 woken = side.wait(left)
             else:
                 woken = block(self, reading=side is self.reading, timeout=left)

@@ -34,9 +34,11 @@ class Result:
         return self.messages / self.seconds
 
 
-def connect(address: tuple[str, int], count: int) -> list[socket.socket]:
+def connect(address: tuple[str, int], count: int, pause: float = 0.0) -> list[socket.socket]:
+    """Connects so many clients, with so many seconds between two of them."""
     clients = []
     for _ in range(count):
+        time.sleep(pause)
         client = socket.create_connection(address, timeout=PATIENCE)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         clients.append(client)

@@ -28,6 +28,7 @@ from servers import HERE, Running
 WORKERS = 2
 SECONDS = 3.0  # of one measurement
 SIZE = 64  # bytes a message
+PAUSE = 0.002  # seconds between two clients that connect: a bare loop's processes get the same then
 
 Contestant: TypeAlias = Callable[[], AbstractContextManager[Running]]
 
@@ -39,7 +40,7 @@ def compare(connections: int, contestants: dict[str, Contestant], rounds: int) -
     for number in range(rounds):
         for name in names if number % 2 else reversed(names):
             with contestants[name]() as server:
-                clients = connect(server.address, connections)
+                clients = connect(server.address, connections, PAUSE)
                 result = ping_pong(clients, SIZE, seconds=SECONDS)
                 rates[name].append(result.rate)
                 for client in clients:

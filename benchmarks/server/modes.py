@@ -38,7 +38,7 @@ def compare(connections: int, contestants: dict[str, Contestant], rounds: int) -
     names = list(contestants)
     rates: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
-        for name in names if number % 2 else reversed(names):
+        for name in _in_turn(names, number):
             with contestants[name]() as server:
                 clients = connect(server.address, connections, PAUSE)
                 result = ping_pong(clients, SIZE, seconds=SECONDS)
@@ -60,7 +60,7 @@ def compare_cores(
     rates: dict[str, list[float]] = {name: [] for name in names}
     cores = sorted(os.sched_getaffinity(0))
     for number in range(rounds):
-        for name in names if number % 2 else reversed(names):
+        for name in _in_turn(names, number):
             os.sched_setaffinity(0, cores[:1])
             with contestants[name]() as server:
                 os.sched_setaffinity(0, cores[1:])
@@ -76,6 +76,12 @@ def compare_cores(
         print(f"  {connections} connections, one core, round {number + 1}: {said}")
     os.sched_setaffinity(0, cores)
     _say_ratios(f"{connections} connections, one core", rates)
+
+
+def _in_turn(names: list[str], number: int) -> list[str]:
+    """Lets another one be the first in each round."""
+    first = number % len(names)
+    return names[first:] + names[:first]
 
 
 def _say_ratios(what: str, rates: dict[str, list[float]]) -> None:

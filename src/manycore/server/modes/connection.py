@@ -46,13 +46,15 @@ class GreenConnection(socket.socket):
         conn: The accepted socket; its descriptor moves here.
     """
 
-    __slots__ = ("_hub", "_spree", "_timeout", "reading", "writing")
+    __slots__ = ("_hub", "_own", "_spree", "_timeout", "reading", "writing")
 
     def __init__(self, hub: Hub, conn: socket.socket) -> None:
         family = conn.family
         super().__init__(family, conn.type, conn.proto, conn.detach())
         super().setblocking(False)
         self._hub = hub
+        # the greenlet that is known to run in the hub's thread, and waits in the shortest way
+        self._own = getcurrent() if get_ident() == hub.thread else None
         self._spree = 0
         self._timeout: float | None = None
         self.reading = Waiter(hub, over=family == socket.AF_UNIX)
@@ -68,11 +70,11 @@ class GreenConnection(socket.socket):
         side = self.reading
         while True:
             if not side.ready:
-                hub = self._hub
-                if self._timeout is None and side.waiting is None and get_ident() == hub.thread:
-                    side.waiting = getcurrent()  # `_await` without its calls
+                me = getcurrent()
+                if me is self._own and self._timeout is None and side.waiting is None:
+                    side.waiting = me  # `_await` without its calls
                     try:
-                        hub.next().switch(True)
+                        self._hub.next().switch(True)
                     finally:
                         side.waiting = None
                 else:

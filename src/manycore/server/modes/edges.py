@@ -7,7 +7,7 @@ look at every connection a turn, so there greenlets are for some hundreds of con
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Protocol
 
 from manycore.base import kernel
@@ -65,7 +65,7 @@ else:
     WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-def edges(watched: Mapping[int, Watched]) -> Edges:
+def edges(watched: Sequence[Watched | None]) -> Edges:
     """Gives the best that this kernel has.
 
     Args:
@@ -77,7 +77,7 @@ def edges(watched: Mapping[int, Watched]) -> Edges:
 class AskedFor:
     """Stands in for epoll: what nobody waits for is not asked for, and so is told once."""
 
-    def __init__(self, watched: Mapping[int, Watched]) -> None:
+    def __init__(self, watched: Sequence[Watched | None]) -> None:
         self._watched = watched
         self._always: set[int] = set()
 
@@ -97,7 +97,9 @@ class AskedFor:
         poller = select.poll()
         for fd in self._always:
             poller.register(fd, select.POLLIN)
-        for fd, one in list(self._watched.items()):
+        for fd, one in enumerate(self._watched):
+            if one is None:
+                continue
             reading = select.POLLIN if one.reading.waiting is not None else 0
             writing = select.POLLOUT if one.writing.waiting is not None else 0
             if reading or writing:

@@ -134,11 +134,12 @@ class Hub:
     def __init__(self, slow: float) -> None:
         self.root: greenlet
         self.thread = 0  # its identifier, once it runs
-        self._watched: dict[int, Watched] = {}
+        self._watched: list[Watched | None] = []  # by descriptor
         self._events: Iterator[tuple[int, int]] = iter(())  # that came and were not looked at yet
         self._due: deque[Waiter] = deque()  # for whom the root has to look
         self._edges = edges.edges(self._watched)
         self._wake = Doorbell()
+        self._make_room(self._wake.fileno())
         self._edges.register(self._wake.fileno(), _BYTES)
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = self._rung = False
@@ -197,7 +198,7 @@ class Hub:
         watched, dog = self._watched, self._watchdog
         for fd, what in self._events:
             dog.work += 2
-            one = watched.get(fd)
+            one = watched[fd]
             if one is None:  # the bell, or what was forgotten meanwhile
                 if fd == self._wake.fileno():
                     self._rung = True
@@ -211,6 +212,9 @@ class Hub:
             if found is not None:
                 return found
         return self.root
+
+    def _make_room(self, fd: int) -> None:
+        self._watched += [None] * (fd + 1 - len(self._watched))
 
     def _leave_to_root(self, one: Watched, what: int) -> None:
         """Notes an event that may wake more than one greenlet."""
@@ -235,6 +239,7 @@ class Hub:
 
     def watch(self, fd: int, one: Watched) -> None:
         """Wakes a connection's readers when its descriptor becomes readable."""
+        self._make_room(fd)
         self._watched[fd] = one
         self._edges.register(fd, edges.INTEREST)
 
@@ -247,8 +252,8 @@ class Hub:
 
     def forget(self, fd: int, one: Watched) -> None:
         """Watches a descriptor no more; to be called before it is closed."""
-        if self._watched.get(fd) is one:
-            del self._watched[fd]
+        if self._watched[fd] is one:
+            self._watched[fd] = None
 
     def unwatch(self, fd: int) -> None:
         """Takes a descriptor that stays open out of the kernel's list."""

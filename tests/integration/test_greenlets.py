@@ -10,6 +10,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -257,6 +259,65 @@ class TestWriting:
         received = client.makefile("rb").read()
         result()
         assert (received.count(b"a"), received.count(b"b")) == (size, size)
+
+    def test_two_greenlets_read_from_one_connection(self, running: Running, pair: Both) -> None:
+        """What comes goes to the one that still waits."""
+        client, conn = pair
+        got: list[bytes] = []
+
+        def second(c: GreenConnection) -> None:
+            c.settimeout(None)
+            got.append(c.recv(10))
+
+        def first(c: GreenConnection) -> None:
+            c.settimeout(0.05)
+            running.spawn(second, c)
+            with pytest.raises(TimeoutError):
+                c.recv(10)
+            client.sendall(b"late")
+            while not got:
+                manycore.sleep(0.01)
+
+        running.start(first, conn)()
+        assert got == [b"late"]
+
+    def test_many_that_are_woken_at_once(self, running: Running) -> None:
+        """Each gets its turn, though some of them fail, close another one or start one."""
+        pairs = [tcp_pair() for _ in range(40)]
+        conns: list[GreenConnection] = []
+
+        def fail(number: int) -> None:
+            raise ValueError(number)
+
+        def close_next(number: int) -> None:
+            conns[number + 1].close()  # its greenlet is among the woken
+
+        def start_another(_number: int) -> None:
+            running.spawn(manycore.sleep, 0)
+
+        doings = [start_another, fail, close_next, start_another]
+
+        def handle(number: int, c: GreenConnection) -> None:
+            conns.append(c)
+            while data := c.recv(10):
+                doings[number % 4](number)
+                c.sendall(data)
+
+        results = [
+            running.start(partial(handle, number), conn) for number, (_, conn) in enumerate(pairs)
+        ]
+        eventually(lambda: len(conns) == len(pairs), within=5)
+        running.hub.call(time.sleep, 0.1)  # so that all of it comes at once
+        clients = [client for client, _ in pairs]
+        for client in clients:
+            client.sendall(b"x")
+        assert [client.recv(10) for client in clients[0::2]] == [b"x"] * 20
+        for client in clients:
+            client.close()
+        ends: list[Any] = [None, ValueError, None, OSError]
+        for number, result in enumerate(results):
+            with pytest.raises(end) if (end := ends[number % 4]) else nullcontext():
+                result()
 
     def test_a_client_that_resets(self, running: Running) -> None:
         """The handler is told so, wherever it waits."""

@@ -249,7 +249,13 @@ def test_workers_are_renewed(start: Start, bound: str) -> None:
             if "rss" not in bound:
                 serve_until_renewed(served)
             served.await_log("this worker shall be renewed: it has ")
-            eventually(lambda: len(served.workers()) == 3 or old not in served.workers(), within=9)
+
+            def is_followed() -> bool:
+                with served.connect() as another:  # which counts, where connections are counted
+                    assert owner(another)
+                return len(served.workers()) == 3 or old not in served.workers()
+
+            eventually(is_followed, within=9)
             assert exchange(client, b"hello") == b"hello"
         assert "Traceback" not in served.text
         assert "with it" not in served.text

@@ -1,7 +1,7 @@
 """What an operation costs, beside `multiprocessing.Manager`, alternating in one run.
 
-    python benchmarks/state/run.py            # minutes
-    python benchmarks/state/run.py --quick    # a look
+    python benchmarks/state/containers.py            # minutes
+    python benchmarks/state/containers.py --quick    # a look
 
 Each figure is the median of the rounds: the time from the first operation of any process to the
 last of all, divided by the number of operations.

@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import connection
+from multiprocessing import connection, current_process
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +25,7 @@ import pytest
 from eventually import interrupt_from_here
 from manycore import Process
 from manycore.base import child, family, signals
+from manycore.process import life
 from process_programs import PATIENCE, all_gone, begin, eventually, is_gone, numbers, run
 
 
@@ -138,6 +140,34 @@ def interrupted_twice() -> None:
 def interrupted_as_it_fails() -> None:
     """Is interrupted while its failure is told of."""
     raise FailedError
+
+
+def interrupted_beside_a_thread() -> None:
+    """Is interrupted while its failure is told of, and has another thread."""
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    raise FailedError
+
+
+def interrupted_as_it_tells(number: int, file: str, error: Exception | None) -> int:
+    """Is interrupted at a line of what tells how it ended, if it has so many."""
+
+    def interrupt() -> None:
+        Path(file).touch()
+        interrupt_from_here()
+
+    files = (life.__file__, signals.__file__)
+    watch = interruption_at_line(number, *files, interrupt=interrupt)
+    watch.__enter__()
+    process = current_process()
+    process.watch = watch  # type: ignore[attr-defined]  # it lasts as long as the process
+    tracer: Any = sys.gettrace()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:  # those that run already
+        frame.f_trace = tracer
+        frame = None if frame.f_code.co_name == "run_and_tell" else frame.f_back
+    if error is not None:
+        raise error
+    return 42
 
 
 class TestStop:
@@ -524,6 +554,36 @@ class TestCtrlC:
             process.result(timeout=PATIENCE)
         process.join()
         assert process.exitcode == 1
+
+    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
+    def test_also_by_a_process_with_threads(self, method: str) -> None:
+        """One of those gets the signal, and no mask of the main thread keeps that out."""
+        process = Process(target=interrupted_beside_a_thread, start_method=method)
+        process.start()
+        with pytest.raises(FailedError):
+            process.result(timeout=PATIENCE)
+        process.join()
+        assert process.exitcode == 1
+
+    @pytest.mark.parametrize("error", [None, ValueError("bad")])
+    def test_at_any_line_of_the_telling(self, tmp_path: Path, error: Exception | None) -> None:
+        """It is told whole, and once: as it ended, or that it was interrupted."""
+        for number in range(1000):
+            file = tmp_path / str(number)
+            process = Process(
+                target=interrupted_as_it_tells, args=(number, str(file), error), start_method="fork"
+            )
+            process.start()
+            process.join(PATIENCE)
+            try:
+                assert process.result(PATIENCE) == 42
+                assert process.exitcode == 0
+            except (KeyboardInterrupt, ValueError):
+                assert process.exitcode == 1
+            process.close()
+            if not file.exists():
+                break
+        assert number > 10  # it has that many lines
 
     def test_of_a_fork_it_is_told_once(self) -> None:
         """A fork that is under way misses the terminal's, so the parent hands it on, or both."""

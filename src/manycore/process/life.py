@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing import util
 from typing import Any, Final
 
-from manycore.base import passing
+from manycore.base import passing, signals
 from manycore.base.birth import OUTCOME, number_message
 from manycore.base.channel import Channel
 from manycore.base.failures import Failure
@@ -21,7 +21,7 @@ from .outcome import FAILURE, NOTHING, UNSENDABLE, VALUE
 from .payload import unpack
 
 #: how many frames of a traceback are this module's: they tell the reader nothing
-_OUR_FRAMES: Final = 1
+_OUR_FRAMES: Final = 2
 
 
 def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int:
@@ -72,24 +72,28 @@ def run(
     # a Ctrl-C waits until it can be dealt with without a traceback
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     asked = before if mask is None else mask
-    tell_undisturbed = partial(_tell_undisturbed, channel, asked)
+    outcome = _Outcome(channel)
 
     def run_and_tell() -> None:
         try:
+            tell_of_run()
+        except KeyboardInterrupt as error:  # or one that came too late
+            outcome.tell(1, FAILURE, partial(_pack, error, dumps))
+            raise SystemExit(outcome.code) from None  # the program tells of it, by one traceback
+
+    def tell_of_run() -> None:
+        try:
             signal.pthread_sigmask(signal.SIG_SETMASK, asked)
             kind, data = _write_down(wrapped(), dumps)
-            # from here on a Ctrl-C has nothing to end: one that came before is raised by this line
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            outcome.tell(0, kind, lambda: data)
+        except KeyboardInterrupt:
+            raise
         except SystemExit as stop:
-            _tell(channel, _code_of(stop), NOTHING, b"")
+            outcome.tell(_code_of(stop), NOTHING, bytes)
             raise
-        except KeyboardInterrupt as error:
-            tell_undisturbed(1, FAILURE, partial(_pack, error, dumps))
-            raise SystemExit(1) from None  # the program tells of it; one traceback is enough
         except BaseException as error:
-            tell_undisturbed(1, FAILURE, partial(_pack, error, dumps))
+            outcome.tell(1, FAILURE, partial(_pack, error, dumps))
             raise
-        tell_undisturbed(0, kind, lambda: data)
 
     process.__dict__["run"] = run_and_tell
     code: int = process._bootstrap(parent_sentinel=lifeline)  # noqa: SLF001
@@ -103,22 +107,25 @@ def _write_down(value: Any, dumps: Callable[[Any], bytes]) -> tuple[bytes, bytes
         return UNSENDABLE, _pack(error)
 
 
-def _tell_undisturbed(
-    channel: Channel,
-    asked: set[signal.Signals | int],
-    code: int,
-    kind: bytes,
-    written: Callable[[], bytes],
-) -> None:
-    """Delivers the outcome once, though a Ctrl-C comes meanwhile: that one has nothing to end."""
-    with suppress(KeyboardInterrupt):
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        _tell(channel, code, kind, written())
-    finally:
-        if signal.SIGINT not in asked:
-            with suppress(KeyboardInterrupt):
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+class _Outcome:
+    """How a process ends: told whole, and once.
+
+    Attributes:
+        code: What the process shall exit with.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._told = False
+        self.code = 0
+
+    def tell(self, code: int, kind: bytes, written: Callable[[], bytes]) -> None:
+        """Delivers it, unless that was done: a Ctrl-C that comes meanwhile has nothing to end."""
+        while not self._told:  # a Ctrl-C may come just before it is made to wait
+            with suppress(KeyboardInterrupt), signals.CtrlCLater():
+                _tell(self._channel, code, kind, written())
+                self.code = code
+                self._told = True
 
 
 def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:

@@ -208,6 +208,24 @@ class TestCommand:
             program.send_signal(signal.SIGINT)
             program.communicate(timeout=PATIENCE)
 
+    def test_a_program_that_serves(self) -> None:
+        """Its workers are shown below it."""
+        program = begin("""
+            import manycore
+            print("up", flush=True)
+            manycore.serve(print, bind="127.0.0.1:0", workers=2)
+        """)
+
+        def workers() -> list[str]:
+            roots = [node for node in json.loads(ps("--json")) if node["pid"] == program.pid]
+            return [child["role"] for node in roots for child in node["children"]]
+
+        try:
+            assert eventually(lambda: workers() == ["worker"] * 2)
+        finally:
+            program.send_signal(signal.SIGINT)
+            program.communicate(timeout=PATIENCE)
+
     def test_titles(self) -> None:
         """A process's title says who it is, for every tool that shows command lines."""
         pytest.importorskip("setproctitle")

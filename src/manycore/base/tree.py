@@ -18,6 +18,7 @@ from . import family, identity
 _TICK: Final = os.sysconf("SC_CLK_TCK")  # a second
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")  # bytes
 _OURS: Final = re.compile(r"^manycore: (\w+)|from manycore\.(\S+) import main|bin/manycore\0(\w+)")
+_STARTED: Final = {"process", "template", "worker"}  # by a program, which may be any
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def forest() -> list[ProcessNode]:
         top = pid
         while parents.get(top) in ours:
             top = parents[top]
-        if told[top]["role"] in {"process", "template"} and parents.get(top, 0) > 1:
+        if told[top]["role"] in _STARTED and parents.get(top, 0) > 1:
             top = parents[top]  # the program that started it
         roots.add(top)
     tops = [root for root in roots if not _has_above(root, roots, parents)]

@@ -25,8 +25,10 @@ from manycore.supervise.events import (
     ReloadEnds,
     ScaleAsked,
     Spawn,
+    Spent,
     StopAsked,
     StopBegins,
+    SuccessorFails,
     Tell,
     TimePassed,
     Urgency,
@@ -647,6 +649,22 @@ class TestReload:
         rules.handle(ReloadAsked(), 10.2)
         assert fail_boot(rules, 4, 10.3, NO_MODULE) == [Spawn(6, 2, 2)]
         assert rules.reloading
+
+    def test_what_is_left_of_a_reload_that_failed_relieves_too(self) -> None:
+        """A worker that has lived long enough is not forgotten when it fails as well."""
+        rules = serving(2, overlap=2)
+        rules.handle(ReloadAsked(), 0.1)
+        fail_boot(rules, 3, 0.2, NO_MODULE)
+        assert handle_all(rules, 0.3, Exited(1, KILLED), Exited(5, KILLED)) == [
+            Spawn(5, 1, 1),
+            Pause(1, 0.1),
+        ]
+        assert rules.handle(Spent(2), 0.4) == []
+        failed, *rest = fail_boot(rules, 4, 0.5, None)
+        assert isinstance(failed, SuccessorFails)
+        assert (failed.number, rest) == (2, [])
+        handle_all(rules, 0.6, TimePassed(), Booted(6))
+        assert wait(rules) == (0.5 + failed.pause, [Spawn(7, 2, 1)])
 
     def test_two_asked_for_during_one_are_one_more(self) -> None:
         """What was asked for while one is under way begins when that has ended."""

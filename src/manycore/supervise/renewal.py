@@ -136,8 +136,10 @@ class Renewal:
             worker = roster.workers.get(self._spent.popleft())
             if worker is None or worker.stage is not Stage.READY:
                 continue  # it is gone, or was replaced for another reason
-            if roster.places[worker.number].successor is not None:
-                continue  # what is left of a reload that failed will replace it
+            successor = roster.places[worker.number].successor
+            if successor is not None:  # what is left of a reload that failed will replace it
+                roster.workers[successor].relieves = True
+                continue
             order = roster.succeed(worker.number, now)
             roster.workers[order.worker].relieves = True
             return [order]

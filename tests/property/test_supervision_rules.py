@@ -236,6 +236,7 @@ class Supervision(RuleBasedStateMachine):
     @rule(data=st.data(), failure=failures)
     def hear_of_the_gone(self, data: st.DataObject, failure: Failure) -> None:
         name = data.draw(st.sampled_from(self.gone))
+        self.pass_time()  # what is due is done with any event
         for event in (Booted(name), BootFailed(name, failure), LetGo(name), Exited(name, "ended")):
             assert self.send(event) == [], "it had ended"
 

@@ -546,19 +546,10 @@ class TestCtrlC:
         assert "Traceback" not in capfd.readouterr().err
 
     @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
-    def test_a_failure_is_told_of_all_the_same(self, method: str) -> None:
-        """A Ctrl-C that comes while a failure is told of does not take its place."""
-        process = Process(target=interrupted_as_it_fails, start_method=method)
-        process.start()
-        with pytest.raises(FailedError):
-            process.result(timeout=PATIENCE)
-        process.join()
-        assert process.exitcode == 1
-
-    @pytest.mark.parametrize("method", ["template", "fork", "spawn"])
-    def test_also_by_a_process_with_threads(self, method: str) -> None:
-        """One of those gets the signal, and no mask of the main thread keeps that out."""
-        process = Process(target=interrupted_beside_a_thread, start_method=method)
+    @pytest.mark.parametrize("target", [interrupted_as_it_fails, interrupted_beside_a_thread])
+    def test_a_failure_is_told_of_all_the_same(self, method: str, target: Any) -> None:
+        """A Ctrl-C meanwhile does not take its place, nor where another thread gets the signal."""
+        process = Process(target=target, start_method=method)
         process.start()
         with pytest.raises(FailedError):
             process.result(timeout=PATIENCE)

@@ -36,6 +36,16 @@ class Refused(Exception):  # noqa: N818
         self.code = code
 
 
+class Careless(Process):
+    """Fails in what its own `run` calls."""
+
+    def run(self) -> None:
+        self.fail()
+
+    def fail(self) -> None:
+        raise ValueError("careless")
+
+
 class TestValues:
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("size", [0, 1, 32_768, 65_536, 5_000_000])
@@ -101,6 +111,15 @@ class TestValues:
 
 
 class TestExceptions:
+    def test_the_traceback_begins_with_the_run_of_a_subclass(self) -> None:
+        """That is the user's code, and not hidden with ours."""
+        process = Careless()
+        process.start()
+        with pytest.raises(ValueError, match="careless") as caught:
+            process.result(PATIENCE)
+        process.join()
+        assert "in run\n" in str(caught.value.__cause__)
+
     @pytest.mark.parametrize("method", METHODS)
     def test_it_is_raised_with_the_remote_traceback(
         self, method: str, capfd: pytest.CaptureFixture[str]

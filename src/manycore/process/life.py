@@ -21,7 +21,7 @@ from .outcome import FAILURE, NOTHING, UNSENDABLE, VALUE
 from .payload import unpack
 
 #: how many frames of a traceback are this module's: they tell the reader nothing
-_OUR_FRAMES: Final = 2
+_OUR_FRAMES: Final = 1
 
 
 def live(payload: bytes, channel: Channel, lifeline: int, fds: list[int]) -> int:
@@ -77,7 +77,8 @@ def run(
     def run_and_tell() -> None:
         try:
             tell_of_run()
-        except KeyboardInterrupt as error:  # or one that came too late
+        except KeyboardInterrupt as error:
+            # told already, but for one that came between two lines
             outcome.tell(1, FAILURE, partial(_pack, error, dumps))
             raise SystemExit(outcome.code) from None  # the program tells of it, by one traceback
 
@@ -86,8 +87,6 @@ def run(
             signal.pthread_sigmask(signal.SIG_SETMASK, asked)
             kind, data = _write_down(wrapped(), dumps)
             outcome.tell(0, kind, lambda: data)
-        except KeyboardInterrupt:
-            raise
         except SystemExit as stop:
             outcome.tell(_code_of(stop), NOTHING, bytes)
             raise
@@ -111,21 +110,19 @@ class _Outcome:
     """How a process ends: told whole, and once.
 
     Attributes:
-        code: What the process shall exit with.
+        code: What the process shall exit with; None until it was told.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._told = False
-        self.code = 0
+        self.code: int | None = None
 
     def tell(self, code: int, kind: bytes, written: Callable[[], bytes]) -> None:
         """Delivers it, unless that was done: a Ctrl-C that comes meanwhile has nothing to end."""
-        while not self._told:  # a Ctrl-C may come just before it is made to wait
+        while self.code is None:  # a Ctrl-C may come just before it is made to wait
             with suppress(KeyboardInterrupt), signals.CtrlCLater():
                 _tell(self._channel, code, kind, written())
                 self.code = code
-                self._told = True
 
 
 def _tell(channel: Channel, code: int, kind: bytes, data: bytes) -> None:

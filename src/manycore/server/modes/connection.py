@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from greenlet import getcurrent
 
-from .hub import Hub, Waiter
+from .hub import Hub, Waiter, Watched
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -248,17 +248,8 @@ class GreenConnection(socket.socket):
     # How they wait.
 
     def _await(self, side: Waiter, timeout: float | None) -> None:
-        if timeout == 0.0:
-            return  # the system call itself tells
-        hub = self._hub
-        if get_ident() == hub.thread:
-            if side is self.writing:
-                hub.watch_room(self.fileno())
-            woken = side.wait(timeout)
-        else:
-            woken = block(self, reading=side is self.reading, timeout=timeout)
-        if not woken:
-            raise TimeoutError("timed out")
+        if timeout != 0.0:  # else the system call itself tells
+            await_side(self, self._hub, side, timeout)
 
     def _give_way(self) -> None:
         """A client that is always faster than we are must not keep all others waiting."""
@@ -313,8 +304,20 @@ class GreenConnection(socket.socket):
             data = data[sent:]
 
 
-def block(conn: socket.socket, *, reading: bool, timeout: float | None) -> bool:
-    """Waits for a connection in a thread that is not the hub's; False: not in time."""
-    poller = select.poll()
-    poller.register(conn.fileno(), select.POLLIN if reading else select.POLLOUT)
-    return bool(poller.poll(None if timeout is None else timeout * 1000))
+def await_side(conn: Watched, hub: Hub, side: Waiter, timeout: float | None) -> None:
+    """Waits for one side of a hub's connection; in another thread than the hub's it blocks that.
+
+    Raises:
+        TimeoutError: It took longer than so many seconds.
+    """
+    is_for_room = side is conn.writing
+    if get_ident() == hub.thread:
+        if is_for_room:
+            hub.watch_room(conn.fileno())
+        woken = side.wait(timeout)
+    else:
+        poller = select.poll()
+        poller.register(conn.fileno(), select.POLLOUT if is_for_room else select.POLLIN)
+        woken = bool(poller.poll(None if timeout is None else timeout * 1000))
+    if not woken:
+        raise TimeoutError("timed out")

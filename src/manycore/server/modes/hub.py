@@ -123,6 +123,9 @@ class Watched(Protocol):
     reading: Waiter
     writing: Waiter
 
+    def fileno(self) -> int:
+        """The descriptor."""
+
 
 class Hub:
     """Runs greenlets, in the thread that calls `run`.

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .connection import block
+from .connection import await_side
 from .hub import Hub, Waiter
 
 if TYPE_CHECKING:
@@ -125,14 +124,7 @@ class GreenTLSConnection(ssl.SSLSocket):
                 if patience == 0.0 or hub is None:
                     raise
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if threading.get_ident() == hub.thread:
-                if side is self.writing:
-                    hub.watch_room(self.fileno())
-                woken = side.wait(left)
-            else:
-                woken = block(self, reading=side is self.reading, timeout=left)
-            if not woken:
-                raise TimeoutError("timed out")
+            await_side(self, hub, side, left)
 
 
 def secure(

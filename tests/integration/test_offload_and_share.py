@@ -20,8 +20,10 @@ MODES = [("handle", "threads"), ("handle", "greenlets"), ("stream", "asyncio")]
 
 
 @contextmanager
-def serving(log: Path, handler: str, mode: str, workers: int = 1) -> Iterator[Served]:
-    target = f"{TARGETS / 'sharing.py'}:{handler}"
+def serving(
+    log: Path, handler: str, mode: str, workers: int = 1, file: str = "sharing.py"
+) -> Iterator[Served]:
+    target = f"{TARGETS / file}:{handler}"
     with serve(target, "--mode", mode, "--workers", str(workers), log=log) as served:
         yield served
 
@@ -65,6 +67,21 @@ def test_others_go_on(log: Path, handler: str, mode: str) -> None:
                 assert ask(other, "echo") == "echo"
             assert time.monotonic() - begun < 0.9
             assert client.recv(100) == b"rested"
+
+
+@pytest.mark.parametrize(("handler", "mode"), MODES)
+def test_others_go_on_while_the_pool_is_made(log: Path, handler: str, mode: str) -> None:
+    """The first offloads wait for what the pool needs, several at once, and nobody else does."""
+    with (
+        serving(log, handler, mode, file="slow_disk.py") as served,
+        served.connect(timeout=20) as first,
+        served.connect(timeout=20) as second,
+        served.connect(timeout=20) as other,
+    ):
+        first.sendall(b"offload")
+        second.sendall(b"offload")
+        assert ask(other, "echo") == "echo"
+        assert first.recv(100) == second.recv(100) == b"1024"
 
 
 @pytest.mark.parametrize(("handler", "mode"), MODES)

@@ -150,14 +150,15 @@ class Load:
         writer: asyncio.StreamWriter,
         learn: Callable[[bytes], None],
     ) -> None:
-        seconds = random.uniform(0, MESSAGES * PAUSE)
-        writer.write(
-            f"GET /?seconds={seconds} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-        )
-        head = await reader.readuntil(b"\r\n\r\n")
-        if b" 200 " not in head.partition(b"\r\n")[0]:
-            raise ValueError(f"the answer was {head!r}")
-        learn(await reader.readexactly(8))
+        for _ in range(random.randint(1, MESSAGES)):
+            seconds = random.uniform(0, 2 * PAUSE)
+            writer.write(f"GET /?seconds={seconds} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if b" 200 " not in head.partition(b"\r\n")[0]:
+                raise ValueError(f"the answer was {head!r}")
+            learn(await reader.readexactly(8))
+            if b"\r\nconnection: close\r\n" in head:
+                return
 
 
 class Storm:

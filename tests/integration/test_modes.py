@@ -522,6 +522,25 @@ def test_an_asgi_application_drains(tmp_path: Path) -> None:
         assert "application stopped" in served.text
 
 
+@pytest.mark.parametrize(("target", "settings"), APPLICATIONS)
+def test_who_asks_on_is_told_that_the_worker_drains(
+    target: str, settings: list[str], tmp_path: Path
+) -> None:
+    """With an answer, and no request goes unanswered; nobody waits for the grace period's end."""
+    with serving_http(target, *settings, log=tmp_path / "log") as (served, connection):
+        assert ask(connection, "/before")[0] == 200
+        served.send(signal.SIGTERM)
+
+        def is_told() -> bool:
+            connection.request("POST", "/while")
+            answer = connection.getresponse()
+            assert answer.read()
+            return answer.getheader("Connection") == "close"
+
+        eventually(is_told, within=5)
+        assert served.wait(5) == 0
+
+
 def test_websockets(tmp_path: Path) -> None:
     """The connection changes its protocol, and is counted until it ends."""
     from websockets.sync.client import connect

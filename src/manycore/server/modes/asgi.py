@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Final
 
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from manycore.errors import TargetError
+from manycore.server.draining import draining
 
 from .pacing import paced
 from .speaking import Connection, Speaker
 
 log = logging.getLogger("manycore.server")
+
+#: seconds, from and to, that a connection may be idle while we drain: who asks in turn goes on
+#: within the first, and is told with the answer; not all others come back at the same moment
+PATIENCE: Final = (1.0, 2.0)
 
 
 class _Headers(ServerState):
@@ -60,6 +66,7 @@ class Asgi(Speaker):
         self._config.load()
         self._protocol = paced(self._config.http_protocol_class)
         self._lifespan = self._config.lifespan_class(self._config)
+        self._config.loaded_app = _saying_goodbye(self._config.loaded_app)
         await self._lifespan.startup()
         if self._lifespan.should_exit:
             problem = "its lifespan startup failed"
@@ -76,18 +83,40 @@ class Asgi(Speaker):
         protocol.connection_made(transport)
 
     def drain(self) -> None:
-        """Ends connections that wait for another request; the others after their next answer.
+        """Ends connections that stay idle; each other is told to end with its next answer.
 
         Who has just connected is about to ask for something, and cannot know that we drain.
         """
-        self._config.timeout_keep_alive = 0  # of connections that are still to come
+        loop = asyncio.get_running_loop()
         protocols: list[Any] = list(self._state.connections)
         for protocol in protocols:
-            if getattr(protocol, "cycle", protocol) is None:
-                protocol.timeout_keep_alive = 0
-            else:
+            if not hasattr(protocol, "timeout_keep_alive"):  # a WebSocket
                 protocol.shutdown()
+                continue
+            protocol.timeout_keep_alive = patience = random.uniform(*PATIENCE)  # noqa: S311
+            if protocol.timeout_keep_alive_task is not None:  # it is idle
+                protocol.timeout_keep_alive_task.cancel()
+                protocol.timeout_keep_alive_task = loop.call_later(
+                    patience, protocol.timeout_keep_alive_handler
+                )
 
     async def stop(self) -> None:
         """Runs the lifespan's shutdown."""
         await self._lifespan.shutdown()
+
+
+def _saying_goodbye(application: Any) -> Any:
+    """Lets an application's answers say, while we drain, that their connections end with them."""
+
+    async def answering(
+        scope: Any, receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]
+    ) -> None:
+        def say(message: dict[str, Any]) -> Awaitable[None]:
+            if message["type"] == "http.response.start" and draining():
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            return send(message)
+
+        await application(scope, receive, say)
+
+    return answering

@@ -15,6 +15,7 @@ from cheroot.server import HTTPConnection
 from cheroot.wsgi import Gateway_10, Server
 
 from manycore.base.addresses import SocketAddress
+from manycore.server.draining import draining
 from manycore.server.handlers import Handler
 
 log = logging.getLogger("manycore.server")
@@ -38,9 +39,13 @@ class _Application(Server):
     """What cheroot's connections ask of their server. It is never started."""
 
     max_request_header_size = LARGEST_HEADER
-    can_add_keepalive_connection = True
     software = "manycore"
     host = "localhost"
+
+    @property
+    def can_add_keepalive_connection(self) -> bool:
+        """Whether a connection stays open after an answer; each is told."""
+        return not draining()
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002
         """Writes to the worker's log."""

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -535,7 +536,8 @@ def test_who_asks_on_is_told_that_the_worker_drains(
             connection.request("POST", "/while")
             answer = connection.getresponse()
             assert answer.read()
-            return answer.getheader("Connection") == "close"
+            told: str = answer.getheader("Connection", "")
+            return told == "close"
 
         eventually(is_told, within=5)
         assert served.wait(5) == 0
@@ -552,6 +554,50 @@ def test_websockets(tmp_path: Path) -> None:
                 client.send(message)
                 assert client.recv(timeout=10) == message
         served.send(signal.SIGTERM)
+        assert served.wait(5) == 0
+
+
+def test_websockets_while_a_worker_drains(tmp_path: Path) -> None:
+    """Who talks may do so to the grace period's end, who is silent is let go; both are told."""
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    with serving_http("app", "--asgi", "--graceful-timeout", "8", log=tmp_path / "log") as (
+        served,
+        _,
+    ):
+        place = "ws://{}:{}/chat".format(*served.address)
+        options: dict[str, Any] = {"proxy": None, "ping_interval": None}
+        with (
+            connect(place, **options) as leaving,
+            connect(place, **options) as silent,
+            connect(place, **options) as talking,
+        ):
+            silent.send("hello")
+            assert silent.recv(timeout=10) == "hello"
+            served.send(signal.SIGTERM)
+            served.await_log("stopping")
+            leaving.send("goodbye")
+            assert leaving.recv(timeout=10) == "goodbye"
+            leaving.close()
+
+            said = list[str]()
+
+            def talk() -> None:
+                with pytest.raises(ConnectionClosed, match="1012"):
+                    for word in map(str, itertools.count()):
+                        talking.send(word)
+                        said.append(str(talking.recv(timeout=10)))
+                        time.sleep(0.05)
+
+            with ThreadPoolExecutor() as pool:
+                talked = pool.submit(talk)
+                with pytest.raises(ConnectionClosed, match="1012"):
+                    silent.recv(timeout=15)
+                assert not talked.done()
+            talked.result()
+            assert said == list(map(str, range(len(said))))
+            assert len(said) > 10
         assert served.wait(5) == 0
 
 

@@ -266,7 +266,9 @@ class Acceptor:
         self._row[Column.STATE] = State.DRAINING
         self._deadline = time.monotonic() + self._graceful_timeout
         draining_event().set()
-        self._idle = IdleConnections(self._mode.visits, self._graceful_timeout, time.monotonic())
+        self._idle = IdleConnections(
+            self._mode.visits, self._mode.let_go, self._graceful_timeout, time.monotonic()
+        )
         self._mode.drain()
         log.debug("draining: %d connections are open", self._mode.open)
 

@@ -1,9 +1,8 @@
 """Lets go of idle connections while a worker drains: the longest silent first, spread over time.
 
-Guarantees: nothing is cut off. Only the direction of the client to us is closed, so a handler reads
-an end of file where it waited for more, and can still send and end in its own way. It is done to a
-connection whose client has had its answer, and where no byte came or went for `QUIET` seconds, by
-what the kernel knows; of a Unix socket it knows nothing, and those are left alone.
+Guarantees: nothing is cut off. It is done to a connection whose client has had its answer, and
+where no byte came or went for `QUIET` seconds, by what the kernel knows; of a Unix socket it knows
+nothing, and those are left alone. How a connection is let go is the mode's to say.
 
 They are spread over the first half of the grace period, so that clients do not all come back at
 the same moment.
@@ -12,9 +11,7 @@ the same moment.
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from manycore.base.traffic import traffic, unread
@@ -45,17 +42,23 @@ class IdleConnections:
 
     Args:
         visits: Lists the connections that are open.
+        let_go: Lets one go.
         graceful_timeout: Seconds that the worker has.
         now: When it began to drain.
     """
 
     def __init__(
-        self, visits: Callable[[], list[Visit]], graceful_timeout: float, now: float
+        self,
+        visits: Callable[[], list[Visit]],
+        let_go: Callable[[Visit], None],
+        graceful_timeout: float,
+        now: float,
     ) -> None:
         self._visits = visits
+        self._let_go = let_go
         self._end = now + graceful_timeout / 2
         self._next = now + LOOK_EVERY
-        self._let_go: set[Visit] = set()
+        self._gone: set[Visit] = set()
 
     def deadline(self) -> float:
         """When `keep_time` has something to do."""
@@ -67,13 +70,12 @@ class IdleConnections:
             return
         self._next = now + LOOK_EVERY
         visits = self._visits()
-        self._let_go &= set(visits)
-        silent = [(_silence(visit), visit) for visit in visits if visit not in self._let_go]
+        self._gone &= set(visits)
+        silent = [(_silence(visit), visit) for visit in visits if visit not in self._gone]
         idle = sorted((s for s in silent if s[0] >= QUIET), key=lambda s: s[0], reverse=True)
         for _, visit in idle[: share(len(idle), self._end - now)]:
-            self._let_go.add(visit)
-            with suppress(OSError):  # it ended a moment ago
-                socket.socket.shutdown(visit.conn, socket.SHUT_RD)  # of TLS too, the connection's
+            self._gone.add(visit)
+            self._let_go(visit)
 
 
 def _silence(visit: Visit) -> float:

@@ -90,8 +90,7 @@ class Asgi(Speaker):
         loop = asyncio.get_running_loop()
         protocols: list[Any] = list(self._state.connections)
         for protocol in protocols:
-            if not hasattr(protocol, "timeout_keep_alive"):  # a WebSocket
-                protocol.shutdown()
+            if _is_websocket(protocol):  # as long as any other conversation
                 continue
             protocol.timeout_keep_alive = patience = random.uniform(*PATIENCE)  # noqa: S311
             if protocol.timeout_keep_alive_task is not None:  # it is idle
@@ -100,9 +99,31 @@ class Asgi(Speaker):
                     patience, protocol.timeout_keep_alive_handler
                 )
 
+    def let_go(self, connection: Connection) -> None:
+        """Ends a connection that is idle, in its protocol's way."""
+        if not self._close_websocket(connection):
+            super().let_go(connection)
+
+    def end(self, connection: Connection) -> None:
+        """Ends a connection at once."""
+        if not self._close_websocket(connection):
+            super().end(connection)
+
+    def _close_websocket(self, connection: Connection) -> bool:
+        """Closes it with 1012, "service restart" in IANA's registry; False: it is none."""
+        protocol: Any = connection.transport and connection.transport.get_protocol()
+        if protocol not in self._state.connections or not _is_websocket(protocol):
+            return False
+        protocol.shutdown()
+        return True
+
     async def stop(self) -> None:
         """Runs the lifespan's shutdown."""
         await self._lifespan.shutdown()
+
+
+def _is_websocket(protocol: Any) -> bool:
+    return not hasattr(protocol, "timeout_keep_alive")
 
 
 def _saying_goodbye(application: Any) -> Any:

@@ -198,10 +198,15 @@ class LoopMode(OneThreadMode):
         if (connection := self._connections.get(visit)) is not None:
             connection.drop()
 
+    def _let_go(self, visit: Visit) -> None:
+        """Lets the speaker end one that is idle."""
+        if (connection := self._connections.get(visit)) is not None:
+            self._speaker.let_go(connection)
+
     def _end(self) -> None:
-        """Cancels every handler and aborts every connection."""
+        """Ends every handler and every connection."""
         for connection in list(self._connections.values()):
-            connection.end()
+            self._speaker.end(connection)
 
     def _stop(self) -> None:
         self._closing = True

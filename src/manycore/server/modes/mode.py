@@ -73,6 +73,9 @@ class Mode(Protocol):
     def drain(self) -> None:
         """Told, once, that the worker takes no more connections than are queued."""
 
+    def let_go(self, visit: Visit) -> None:
+        """Ends a connection that is idle, as politely as it can."""
+
     def end_connections(self) -> int:
         """Ends every open connection; gives their number."""
 
@@ -115,6 +118,12 @@ def handle(handler: Handler, conn: socket.socket, address: Any, failed: Callable
         conn.shutdown(socket.SHUT_WR)
     with suppress(OSError):
         conn.close()
+
+
+def shut_reading(visit: Visit) -> None:
+    """Lets a handler read an end of file where it waits for more; it can still send, and end."""
+    with suppress(OSError):  # it ended a moment ago
+        socket.socket.shutdown(visit.conn, socket.SHUT_RD)  # of TLS too, the connection's
 
 
 def is_the_clients_doing(error: BaseException) -> bool:

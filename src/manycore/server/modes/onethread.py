@@ -14,6 +14,8 @@ from typing import Any
 from manycore.server.statistics import Column
 from manycore.server.visit import Visit
 
+from .mode import shut_reading
+
 
 class Ledger:
     """Counts the connections of such a mode.
@@ -141,6 +143,10 @@ class OneThreadMode(ABC):
         """Asks for one call of `freed`, once fewer connections than this are open."""
         self._ledger.wake_below(open_connections)
 
+    def let_go(self, visit: Visit) -> None:
+        """Ends a connection that is idle, as politely as it can."""
+        self._call(self._let_go, visit)
+
     def end_connections(self) -> int:
         """Ends every open connection; gives their number."""
         count = self.open
@@ -165,6 +171,10 @@ class OneThreadMode(ABC):
     @abstractmethod
     def _disconnect(self, visit: Visit) -> None:
         """Ends one connection, if it is not over yet."""
+
+    def _let_go(self, visit: Visit) -> None:
+        """Ends one that is idle."""
+        shut_reading(visit)
 
     @abstractmethod
     def _end(self) -> None:

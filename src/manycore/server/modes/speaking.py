@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from manycore.server.visit import Visit
 
-from .mode import is_the_clients_doing, leave_if_forked, peer, went_away
+from .mode import is_the_clients_doing, leave_if_forked, peer, shut_reading, went_away
 
 log = logging.getLogger("manycore.server")
 
@@ -32,6 +32,14 @@ class Speaker:
 
     def drain(self) -> None:
         """Ends what is idle, where it can know that."""
+
+    def let_go(self, connection: Connection) -> None:
+        """Ends a connection that is idle; it may go on sending."""
+        shut_reading(connection.visit)
+
+    def end(self, connection: Connection) -> None:
+        """Ends a connection at once."""
+        connection.end()
 
     async def stop(self) -> None:
         """Lets the target clean up."""

@@ -22,7 +22,7 @@ from manycore.server.handlers import Handler
 from manycore.server.statistics import Column
 from manycore.server.visit import Visit
 
-from .mode import handle
+from .mode import handle, shut_reading
 
 if TYPE_CHECKING:
     import ssl
@@ -139,6 +139,10 @@ class HandlerThreads:
 
     def drain(self) -> None:
         """Lets every handler go on."""
+
+    def let_go(self, visit: Visit) -> None:
+        """Lets the handler of a connection that is idle read an end of file."""
+        shut_reading(visit)
 
     def end_connections(self) -> int:
         """Shuts every open connection down, so that handlers that wait for it return."""

@@ -29,6 +29,7 @@ from servers import HERE
 
 MODES = {
     "threads": ["echo.py:handle"],
+    "halfway": ["halfway.py:handle"],
     "greenlets": ["echo.py:handle", "--mode", "greenlets"],
     "streams": ["echo.py:streams"],
     "protocol": ["echo.py:Echo"],

@@ -19,11 +19,11 @@ def test_a_stop_resets_nobody_who_was_connected(rtt: str) -> None:
         if not Path("/dev/net/tun").exists() or subprocess.run(namespace, check=False).returncode:
             pytest.skip("no network namespace with a TUN device can be made here")
     done = subprocess.run(
-        [sys.executable, str(STOPS), "threads", "protocol", "stops=2", f"rtt={rtt}"],
+        [sys.executable, str(STOPS), "threads", "halfway", "protocol", "stops=2", f"rtt={rtt}"],
         capture_output=True,
         text=True,
         timeout=55,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(" 0 lost") == 2
+    assert done.stdout.count(" 0 lost") == 3

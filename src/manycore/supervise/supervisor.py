@@ -165,7 +165,7 @@ class Supervisor:
                     self._workers[name].tell(urgency)
             case events.Pause(number, seconds):
                 log.warning("worker %d dies young: the next one starts in %.1f s", number, seconds)
-            case events.Announce():
+            case events.Announce() if not self.stopping:  # else it must not be said any more
                 self._crew.ready()
             case events.ReloadEnds(generation, failure):
                 self._crew.reload_ends(generation, failure)
@@ -230,7 +230,7 @@ class Supervisor:
 
     def ask(self, event: Event) -> None:
         """Lets the rules decide on an event, after what is being handled now."""
-        if event == StopAsked(Urgency.GRACEFUL) and self._rules.announced:
+        if event == StopAsked(Urgency.GRACEFUL) and self._has_served():
             self._nearing.begin()
             return
         if isinstance(event, events.ReloadAsked) and not self.stopping:
@@ -240,6 +240,11 @@ class Supervisor:
     def retire(self) -> None:
         """Stops gracefully, and at once: nothing has to come before, or all of it has."""
         self._pending.append(StopAsked(Urgency.GRACEFUL))
+
+    def _has_served(self) -> bool:
+        """Whether there may be clients; before all are ready, the first that is has some."""
+        ready = any(handle.was_ready for handle in self._workers.values())
+        return ready or self._rules.announced
 
     def pass_on(self, signum: signal.Signals) -> None:
         """Sends a signal to every worker that was ready: one that boots does not know it yet."""

@@ -349,6 +349,18 @@ def test_scale_changes_the_number_of_workers(log: Path) -> None:
         assert "no number of workers" in run("scale", "many").stderr
 
 
+def test_a_worker_that_is_not_wanted_any_more_before_it_is_ready(log: Path, code: Path) -> None:
+    """It ends at once, and its end is no error."""
+    with serve("versioned.py:handle", "-w", "1", log=log, cwd=code) as served:
+        (code / "versioned.py").write_text("import time\ntime.sleep(60)\n")
+        ask("scale", "2")
+        eventually(lambda: len(served.workers()) == 2, within=5)
+        ask("scale", "1")
+        served.await_log("worker 2 ")
+        assert "ERROR" not in served.text
+        assert len(served.workers()) == 1
+
+
 # Stop.
 
 

@@ -59,6 +59,7 @@ class WorkerHandle:
         self.stack_file = stack_file
         self._lifeline = lifeline  # closing it, by our death too, kills the worker
         self.was_ready = False
+        self.told = False
         self.failed = False  # it said why it cannot become ready
         self._received = b""
         self._status: int | None = None  # how it ended, if that was taken before `reap`
@@ -120,6 +121,7 @@ class WorkerHandle:
 
     def tell(self, urgency: Urgency) -> None:
         """Tells the worker to stop; at the last urgency, kills it and what it started."""
+        self.told = True
         if urgency is Urgency.NOW:
             lifetime.end_group(self.pid)
         self.send_signal(_SIGNALS[urgency])

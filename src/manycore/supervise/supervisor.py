@@ -342,6 +342,8 @@ class Supervisor:
         """How much people want to know of an end: little when it was asked for, or explained."""
         if handle.failed or (self._rules.urgency and not self._rules.announced):
             return logging.DEBUG  # the failure is told once, by whoever started all this
+        if handle.told and not handle.was_ready:
+            return logging.INFO  # by the signal: who boots knows no other way
         return logging.INFO if code == 0 or self._rules.urgency else logging.ERROR
 
     def _take_signals(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeAlias
 
 import servers
@@ -34,15 +35,23 @@ Contestant: TypeAlias = Callable[[], AbstractContextManager[Running]]
 
 
 def compare(connections: int, contestants: dict[str, Contestant], rounds: int) -> None:
-    """Lets every contestant serve in turn, and says how the first does beside each other one."""
+    """Lets every contestant serve in turn, and says how the first does beside each other one.
+
+    How fast they are depends on whom the kernel lets run where, clients too; what they answer in a
+    second of their own processor time does so much less.
+    """
     names = list(contestants)
     rates: dict[str, list[float]] = {name: [] for name in names}
+    yields: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         for name in _in_turn(names, number):
             with contestants[name]() as server:
                 clients = connect(server.address, connections, PAUSE)
+                before = _processor_seconds(server.pid)
                 result = ping_pong(clients, SIZE, seconds=SECONDS)
+                used = _processor_seconds(server.pid) - before
                 rates[name].append(result.rate)
+                yields[name].append(result.rate * SECONDS / used)
                 for client in clients:
                     client.close()
                 if result.unserved:
@@ -50,6 +59,7 @@ def compare(connections: int, contestants: dict[str, Contestant], rounds: int) -
         said = ", ".join(f"{name} {rates[name][-1]:7.0f}/s" for name in names)
         print(f"  {connections} connections, round {number + 1}: {said}")
     _say_ratios(f"{connections} connections", rates)
+    _say_ratios(f"{connections} connections, for the same processor time", yields)
 
 
 def compare_cores(
@@ -58,24 +68,38 @@ def compare_cores(
     """The same with one process on a core of its own, and clients in C on the other."""
     names = list(contestants)
     rates: dict[str, list[float]] = {name: [] for name in names}
+    yields: dict[str, list[float]] = {name: [] for name in names}
     cores = sorted(os.sched_getaffinity(0))
     for number in range(rounds):
         for name in _in_turn(names, number):
             os.sched_setaffinity(0, cores[:1])
             with contestants[name]() as server:
                 os.sched_setaffinity(0, cores[1:])
+                before = _processor_seconds(server.pid)
                 done = subprocess.run(
                     [program, str(server.address[1]), str(connections), str(SECONDS), str(SIZE)],
                     capture_output=True,
                     text=True,
                     check=True,
                 )
+                used = _processor_seconds(server.pid) - before
             answers, seconds = done.stdout.split()
             rates[name].append(int(answers) / float(seconds))
+            yields[name].append(int(answers) / used)
         said = ", ".join(f"{name} {rates[name][-1]:7.0f}/s" for name in names)
         print(f"  {connections} connections, one core, round {number + 1}: {said}")
     os.sched_setaffinity(0, cores)
     _say_ratios(f"{connections} connections, one core", rates)
+    _say_ratios(f"{connections} connections, one core, for the same processor time", yields)
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process and its children have used, to the nanosecond."""
+    used = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        used += int((task / "schedstat").read_text().split()[0]) / 1e9
+        used += sum(map(_processor_seconds, map(int, (task / "children").read_text().split())))
+    return used
 
 
 def _in_turn(names: list[str], number: int) -> list[str]:

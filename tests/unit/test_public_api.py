@@ -37,4 +37,16 @@ def test_importing_it_imports_no_subject() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     """As in every module."""
     assert not hasattr(manycore, "nonsense")
+    assert not hasattr(manycore.pool, "nonsense")
     assert manycore.__version__ == "0.1.0"
+
+
+def test_programs_that_import_from_multiprocessing_pool() -> None:
+    """They find the same names in manycore.pool; importing that alone loads no pool."""
+    code = (
+        "import sys, manycore.pool; print([m for m in sys.modules if m.startswith('manycore.p')])\n"
+        "from manycore.pool import Pool, ThreadPool; import manycore\n"
+        "print(Pool is manycore.Pool, ThreadPool is manycore.ThreadPool)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['manycore.pool']\nTrue True\n"

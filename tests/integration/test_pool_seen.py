@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,24 +42,22 @@ def fail_at_three(x: int) -> int:
     return x
 
 
-def test_every_map_shows_how_far_it_is(pool: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_map_shows_how_far_it_is(pool: Any, tmp_path: Path) -> None:
     """And gives what it gives without."""
     pairs = [(1, 2), (3, 4)]
-    assert pool.map(abs, [-1, 2], progress=True) == [1, 2]
-    assert pool.map(abs, iter([-1, 2]), progress=True) == [1, 2]
-    assert pool.starmap(max, pairs, progress=True) == [2, 4]
-    assert pool.map_async(abs, [-1, 2], progress=True).get(WITHIN) == [1, 2]
-    assert pool.starmap_async(max, pairs, progress=True).get(WITHIN) == [2, 4]
-    assert list(pool.imap(abs, [-1, 2], progress=True)) == [1, 2]
-    assert sorted(pool.imap_unordered(abs, iter([-1, 2]), progress=True)) == [1, 2]
-    said = ""
-
-    def lines() -> int:
-        nonlocal said
-        said += capfd.readouterr().err
-        return said.count("\n")
-
-    eventually(lambda: lines() == 7, within=WITHIN, what=lambda: said)
+    written = tmp_path / "stderr"  # capfd throws away what comes between its read and its truncate
+    with written.open("w") as file, redirect_stderr(file):
+        assert pool.map(abs, [-1, 2], progress=True) == [1, 2]
+        assert pool.map(abs, iter([-1, 2]), progress=True) == [1, 2]
+        assert pool.starmap(max, pairs, progress=True) == [2, 4]
+        assert pool.map_async(abs, [-1, 2], progress=True).get(WITHIN) == [1, 2]
+        assert pool.starmap_async(max, pairs, progress=True).get(WITHIN) == [2, 4]
+        assert list(pool.imap(abs, [-1, 2], progress=True)) == [1, 2]
+        assert sorted(pool.imap_unordered(abs, iter([-1, 2]), progress=True)) == [1, 2]
+        eventually(
+            lambda: written.read_text().count("\n") == 7, within=WITHIN, what=written.read_text
+        )
+    said = written.read_text()
     assert said.count("abs: 2 of 2 (100%)") == 3
     assert said.count("max: 2 of 2 (100%)") == 2
     assert said.count("abs: 2, ") == 2
@@ -74,13 +74,14 @@ def test_an_executor_s_map_shows_it_too(capfd: pytest.CaptureFixture[str]) -> No
     assert "fail_at_three: 6 of 6 (100%), 1 failed" in capfd.readouterr().err
 
 
-def test_results_that_nobody_takes_end_their_bar(capfd: pytest.CaptureFixture[str]) -> None:
+def test_results_that_nobody_takes_end_their_bar(tmp_path: Path) -> None:
     """The last state is shown when they are forgotten."""
-    with Pool(1) as pool:
+    written = tmp_path / "stderr"
+    with Pool(1) as pool, written.open("w") as file, redirect_stderr(file):
         results = pool.imap(abs, [1, 2, 3], progress=True)
         next(results)
         del results
-        eventually(lambda: "abs: 1 of 3" in capfd.readouterr().err, within=WITHIN)
+        eventually(lambda: "abs: 1 of 3" in written.read_text(), within=WITHIN)
 
 
 def test_workers_do_not_draw() -> None:

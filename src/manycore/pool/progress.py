@@ -71,7 +71,8 @@ class Plain:
         if self._state != self._last:
             self._last = self._state
             with suppress(OSError, ValueError):  # nobody reads it, or it is closed
-                print(line, file=self._stream, flush=True)  # this is what it is for
+                self._stream.write(f"{line}\n")  # at once: other maps' threads write there too
+                self._stream.flush()
 
 
 def line_of(title: str, done: int, failed: int, total: int | None, seconds: float) -> str:

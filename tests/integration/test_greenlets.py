@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import manycore
 from eventually import eventually
-from manycore.server.modes.connection import GreenConnection
+from manycore.server.modes.connection import SMALL, GreenConnection
 from manycore.server.modes.hub import Hub
 
 HANDLED = 10  # seconds that a handler may take
@@ -142,6 +142,42 @@ class TestReading:
             client.send(b"end")
             result = running.start(handle, conn)
             assert result().replace(b"!", b"") == b"somemore" * 20 + b"end"
+
+    def test_one_read_gives_all_that_is_there(self, running: Running, pair: Both) -> None:
+        """Whatever the last one gave, and however much it asks for beyond."""
+        client, conn = pair
+        sizes = [1, SMALL - 1, SMALL, SMALL + 1, 5000]
+        steps = [(size, asked) for size in sizes for asked in (size, size + 1, 9000)] * 5
+        random.Random(7).shuffle(steps)
+
+        def handle(c: socket.socket) -> list[int]:
+            got = []
+            for _, asked in steps:
+                c.sendall(b"g")
+                got.append(len(c.recv(asked)))
+            return got
+
+        result = running.start(handle, conn)
+        for size, _ in steps:
+            assert client.recv(1) == b"g"
+            client.sendall(b"x" * size)
+        assert result() == [size for size, _ in steps]
+
+    @pytest.mark.parametrize("size", [SMALL, SMALL + 1, 5000])
+    def test_a_failure_comes_after_all_bytes(self, running: Running, size: int) -> None:
+        """Of a connection that is reset, as a blocking socket gives them."""
+        client, conn = tcp_pair()
+        client.sendall(b"x" * size)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+        def handle(c: socket.socket) -> int:
+            got = len(c.recv(9000))
+            with pytest.raises(ConnectionResetError):
+                c.recv(9000)
+            return got
+
+        assert running.start(handle, conn)() == size
 
     def test_every_way_to_read(self, running: Running, pair: Both) -> None:
         """Each waits, and gives what the standard library's gives."""
@@ -628,6 +664,33 @@ class TestWatchdog:
         eventually(lambda: done, within=10)
         running.stop()
         assert "keeps" not in caplog.text
+
+    @pytest.mark.parametrize("longest", [0.0, 1.0], ids=["all short", "one blocks"])
+    def test_messages_that_come_at_once(
+        self, caplog: pytest.LogCaptureFixture, longest: float
+    ) -> None:
+        """Each is a piece of work of its own, though one event loop's turn has them all."""
+        running = Running(slow=0.2)
+        pairs = [tcp_pair() for _ in range(40)]
+
+        def handle(c: socket.socket) -> None:
+            time.sleep(longest if c.recv(10) == b"long" else 0.01)
+
+        results = [running.start(handle, conn) for _, conn in pairs]
+
+        def send() -> None:
+            for number, (client, _) in enumerate(pairs):
+                client.sendall(b"short" if number else b"long")
+
+        running.hub.call(send)
+        for result in results:
+            result()
+        running.stop()
+        for client, _ in pairs:
+            client.close()
+        said = [record.getMessage() for record in caplog.records if "keeps" in record.getMessage()]
+        assert len(said) == bool(longest)
+        assert all("time.sleep(longest if" in line for line in said)
 
 
 # Any bytes, in any pieces, read and written in any way, come through whole and in order.

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import length_hint
 from typing import Any, Final, Protocol
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -81,16 +82,16 @@ class Waiter:
                 self._hub.set_alarm(self._deadline, self)
         self.waiting = getcurrent()
         try:
-            woken: bool = self._hub.next().switch(True)
+            late = self._hub.next().switch()  # nothing is passed, but by `ring`
         finally:
             self.waiting = None
             self._deadline = NEVER
-        return woken
+        return not late
 
     def wake(self) -> None:
         """Lets whoever waits run, now; called by the hub."""
         if self.waiting is not None:
-            self.waiting.switch(True)
+            self.waiting.switch()
         if self.others:
             others, self.others = self.others, None
             for waiter in others:
@@ -104,7 +105,7 @@ class Waiter:
         if self.waiting is None or self._deadline == NEVER:
             return
         if self._deadline <= alarm:
-            self.waiting.switch(False)
+            self.waiting.switch(True)
         else:  # what it was set for is done, and the next wait goes on for longer
             self._alarm = self._deadline
             self._hub.set_alarm(self._deadline, self)
@@ -151,7 +152,7 @@ class Hub:
         self._stepped_aside: deque[greenlet] = deque()
         self._living: set[greenlet] = set()
         stacks.also(partial(find_greenlets, self._living))
-        self._watchdog = Watchdog(slow)
+        self._watchdog = Watchdog(slow, lambda: length_hint(self._events))
         self._closing = False
 
     # From any thread.
@@ -184,7 +185,7 @@ class Hub:
                 dog.awake()
             self._events = iter(events)
             while (one := self.next()) is not root:
-                one.switch(True)
+                one.switch()
             if self._due:
                 self._wake_due()
             if self._rung:
@@ -198,9 +199,8 @@ class Hub:
 
     def next(self) -> greenlet:
         """Finds whom the next event wakes: the hot path. The root, when there are no more."""
-        watched, dog = self._watched, self._watchdog
+        watched = self._watched
         for fd, what in self._events:
-            dog.work += 2
             one = watched[fd]
             if one is None:  # the bell, or what was forgotten meanwhile
                 if fd == self._wake.fileno():

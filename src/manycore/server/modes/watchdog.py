@@ -3,7 +3,8 @@
 Guarantees: it costs nothing while the loop has nothing to do, and two looks in `slow` seconds while
 it has; one place fills no log. What takes one and a half times as long is always seen.
 
-The loop counts its pieces of work; a thread looks whether it is still at the same one, and where.
+The loop counts its lots of work; a thread looks whether it is still at the same piece of the same
+lot, and where.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sysconfig
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -30,16 +32,18 @@ class Watchdog:
 
     Args:
         slow: Seconds that a piece of work may take; 0: any time, and nobody watches.
+        left: Says how many pieces of the present lot are still to do, from any thread.
 
     Attributes:
-        work: Counts pieces of work, by 2; it is odd while the loop has some. The loop's to write.
+        work: Counts lots of work, by 2; it is odd while the loop has some. The loop's to write.
         asleep: The loop must call `awake` when it has something to do.
     """
 
-    def __init__(self, slow: float) -> None:
+    def __init__(self, slow: float, left: Callable[[], int]) -> None:
         self.work = 0
         self.asleep = False
         self._slow = slow
+        self._left = left
         self._bone = threading.Semaphore(0)
         self._stopped = False
         self._quiet_until: dict[tuple[str, int], float] = {}
@@ -63,13 +67,14 @@ class Watchdog:
         self._bone.release()
 
     def _watch(self) -> None:
-        seen, since, said = -1, 0.0, -1
+        seen = said = (-1, 0)
+        since = 0.0
         while not self._stopped:
-            work, now = self.work, time.monotonic()
+            work, now = (self.work, self._left()), time.monotonic()
             if work != seen:
                 seen, since = work, now
-            elif work % 2 == 0:
-                self._sleep(work)
+            elif work[0] % 2 == 0:
+                self._sleep(work[0])
                 continue
             elif now - since >= self._slow and work != said:
                 said = work

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,63 +35,97 @@ PAUSE = 0.002  # seconds between two clients that connect: a bare loop's process
 Contestant: TypeAlias = Callable[[], AbstractContextManager[Running]]
 
 
-def compare(connections: int, contestants: dict[str, Contestant], rounds: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How a contestant did.
+
+    Attributes:
+        rate: Messages that it answered a second.
+        thrift: Messages that it answered in a second of its own processor time.
+    """
+
+    rate: float
+    thrift: float
+
+
+Measure: TypeAlias = Callable[[Contestant], Measured]
+
+
+def compare(what: str, contestants: dict[str, Contestant], measure: Measure, rounds: int) -> None:
     """Lets every contestant serve in turn, and says how the first does beside each other one.
 
     How fast they are depends on whom the kernel lets run where, clients too; what they answer in a
     second of their own processor time does so much less.
     """
     names = list(contestants)
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    yields: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[Measured]] = {name: [] for name in names}
     for number in range(rounds):
         for name in _in_turn(names, number):
-            with contestants[name]() as server:
-                clients = connect(server.address, connections, PAUSE)
-                before = _processor_seconds(server.pid)
-                result = ping_pong(clients, SIZE, seconds=SECONDS)
-                used = _processor_seconds(server.pid) - before
-                rates[name].append(result.rate)
-                yields[name].append(result.rate * SECONDS / used)
-                for client in clients:
-                    client.close()
-                if result.unserved:
-                    print(f"  {name}: {result.unserved} unserved")
-        said = ", ".join(f"{name} {rates[name][-1]:7.0f}/s" for name in names)
-        print(f"  {connections} connections, round {number + 1}: {said}")
-    _say_ratios(f"{connections} connections", rates)
-    _say_ratios(f"{connections} connections, for the same processor time", yields)
+            found[name].append(measure(contestants[name]))
+        said = ", ".join(f"{name} {found[name][-1].rate:7.0f}/s" for name in names)
+        print(f"  {what}, round {number + 1}: {said}")
+    _say_ratios(what, {name: [one.rate for one in found[name]] for name in names})
+    _say_ratios(
+        f"{what}, for the same processor time",
+        {name: [one.thrift for one in found[name]] for name in names},
+    )
 
 
-def compare_cores(
-    program: str, connections: int, contestants: dict[str, Contestant], rounds: int
-) -> None:
-    """The same with one process on a core of its own, and clients in C on the other."""
-    names = list(contestants)
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    yields: dict[str, list[float]] = {name: [] for name in names}
+def beside_clients(connections: int) -> Measure:
+    """Two processes, and clients that share the cores with them."""
+
+    def measure(contestant: Contestant) -> Measured:
+        with contestant() as server:
+            clients = connect(server.address, connections, PAUSE)
+            before = _processor_seconds(server.pid)
+            result = ping_pong(clients, SIZE, seconds=SECONDS)
+            used = _processor_seconds(server.pid) - before
+            for client in clients:
+                client.close()
+        if result.unserved:
+            print(f"  {result.unserved} unserved")
+        return Measured(result.rate, result.messages / used)
+
+    return measure
+
+
+def on_a_core(connections: int, ping: str) -> Measure:
+    """One process on a core of its own, and clients in C on the other."""
     cores = sorted(os.sched_getaffinity(0))
-    for number in range(rounds):
-        for name in _in_turn(names, number):
-            os.sched_setaffinity(0, cores[:1])
-            with contestants[name]() as server:
+
+    def measure(contestant: Contestant) -> Measured:
+        os.sched_setaffinity(0, cores[:1])
+        try:
+            with contestant() as server:
                 os.sched_setaffinity(0, cores[1:])
                 before = _processor_seconds(server.pid)
                 done = subprocess.run(
-                    [program, str(server.address[1]), str(connections), str(SECONDS), str(SIZE)],
+                    [ping, str(server.address[1]), str(connections), str(SECONDS), str(SIZE)],
                     capture_output=True,
                     text=True,
                     check=True,
                 )
                 used = _processor_seconds(server.pid) - before
-            answers, seconds = done.stdout.split()
-            rates[name].append(int(answers) / float(seconds))
-            yields[name].append(int(answers) / used)
-        said = ", ".join(f"{name} {rates[name][-1]:7.0f}/s" for name in names)
-        print(f"  {connections} connections, one core, round {number + 1}: {said}")
-    os.sched_setaffinity(0, cores)
-    _say_ratios(f"{connections} connections, one core", rates)
-    _say_ratios(f"{connections} connections, one core, for the same processor time", yields)
+        finally:
+            os.sched_setaffinity(0, cores)
+        answers, seconds = map(float, done.stdout.split())
+        return Measured(answers / seconds, answers / used)
+
+    return measure
+
+
+@contextmanager
+def compiled() -> Iterator[Callable[[str], str] | None]:
+    """Compiles what is in C, and gives what says where it is; None: there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("bare_epoll", "ping"):
+            command = [compiler, "-O2", "-o", f"{directory}/{name}", str(HERE / f"{name}.c")]
+            subprocess.run(command, check=True)
+        yield lambda name: f"{directory}/{name}"
 
 
 def _processor_seconds(pid: int) -> float:
@@ -129,39 +164,62 @@ def script(name: str, workers: int = WORKERS) -> Contestant:
 
 def loops(rounds: int) -> None:
     """A protocol on uvloop, beside a bare pre-forked uvloop loop; streams, for comparison."""
+    with compiled() as program:
+        for connections in (64, 1000):
+            if program is None:
+                print("asyncio: not compared on a core of its own, which needs a C compiler (cc)")
+                continue
+            compare(
+                f"{connections} connections, one core",
+                {
+                    "manycore protocol": ours("Echo", workers=1),
+                    "bare uvloop": script("bare_uvloop.py", workers=1),
+                },
+                on_a_core(connections, program("ping")),
+                rounds,
+            )
     for connections in (64, 1000):
-        contestants = {
-            "manycore protocol": ours("Echo"),
-            "bare uvloop": script("bare_uvloop.py"),
-            "manycore streams": ours("streams"),
-        }
-        compare(connections, contestants, rounds)
+        compare(
+            f"{connections} connections",
+            {
+                "manycore protocol": ours("Echo"),
+                "bare uvloop": script("bare_uvloop.py"),
+                "manycore streams": ours("streams"),
+            },
+            beside_clients(connections),
+            rounds,
+        )
 
 
 def greenlets(rounds: int) -> None:
     """A blocking handler in greenlets, beside gevent's StreamServer and an epoll loop in C."""
-    compiler = shutil.which("cc")
-    if compiler is None or find_spec("gevent") is None:
-        print("greenlets: not compared, which needs gevent and a C compiler (cc)")
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        for name in ("bare_epoll", "ping"):
-            command = [compiler, "-O2", "-o", f"{directory}/{name}", str(HERE / f"{name}.c")]
-            subprocess.run(command, check=True)
-        epoll = [f"{directory}/bare_epoll"]
-        contestants: dict[str, Contestant] = {
-            "manycore greenlets": ours("handle", "--mode", "greenlets", workers=1),
-            "gevent": script("bare_gevent.py", workers=1),
-            "C epoll": partial(servers.peer, epoll, 1),
-        }
-        compare_cores(f"{directory}/ping", 256, contestants, rounds)
-        contestants = {
-            "manycore greenlets": ours("handle", "--mode", "greenlets"),
-            "gevent": script("bare_gevent.py"),
-            "C epoll": partial(servers.peer, epoll, WORKERS),
-            "manycore threads": ours("handle"),
-        }
-        compare(256, contestants, rounds)
+    with compiled() as program:
+        if program is None or find_spec("gevent") is None:
+            print("greenlets: not compared, which needs gevent and a C compiler (cc)")
+            return
+        epoll = [program("bare_epoll")]
+        compare(
+            "256 connections, one core",
+            {
+                "manycore greenlets": ours("handle", "--mode", "greenlets", workers=1),
+                "gevent": script("bare_gevent.py", workers=1),
+                "C epoll": partial(servers.peer, epoll, 1),
+                "bare greenlets": script("bare_greenlets.py", workers=1),
+            },
+            on_a_core(256, program("ping")),
+            rounds,
+        )
+        compare(
+            "256 connections",
+            {
+                "manycore greenlets": ours("handle", "--mode", "greenlets"),
+                "gevent": script("bare_gevent.py"),
+                "C epoll": partial(servers.peer, epoll, WORKERS),
+                "manycore threads": ours("handle"),
+            },
+            beside_clients(256),
+            rounds,
+        )
 
 
 def memory(_rounds: int, connections: int = 10_000) -> None:

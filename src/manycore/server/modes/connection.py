@@ -6,8 +6,10 @@ another thread it blocks that thread, and not the hub's.
 After a read that gave less than was asked for, the next one waits without asking the kernel first:
 over TCP, less means that there is no more (man 7 epoll, question 9). It means nothing once the peer
 has closed its side or sent urgent data, nor on Unix sockets, where a message that carries
-descriptors ends a read. Most messages are small, so `recv` asks for few bytes first, unless there
-were more the last time; what else is there it reads too, so that nobody sees a difference.
+descriptors ends a read.
+
+Until there once was more, `recv` asks for few bytes first. What else is there it reads too, so that
+nobody sees a difference.
 """
 
 from __future__ import annotations
@@ -97,14 +99,12 @@ class GreenConnection(socket.socket):
                 if self._timeout == 0.0:
                     raise
                 continue
-            if len(data) == size < bufsize:
-                return self._read_on(data, bufsize)
-            if len(data) == size or side.over:
-                self._give_way()
-            else:
+            if len(data) < size and not side.over:
                 side.ready = False
-                if size > SMALL > len(data):
-                    self._at_first = SMALL
+            elif len(data) == size < bufsize:
+                return self._read_on(data, bufsize)
+            else:
+                self._give_way()
             return data
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:

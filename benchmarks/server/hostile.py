@@ -31,6 +31,7 @@ MODES = {
     "wsgi": ("whose.py:wsgi", ["--wsgi", *MANY_THREADS]),
 }
 PATIENCE = 30.0  # seconds for the flood to fill the buffers
+LOOK = 0.2  # seconds of a look whether the server rests
 BODY = 8  # bytes of an answer behind its head
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -68,7 +69,7 @@ def p99(address: tuple[str, int], play: Callable[[socket.socket], None]) -> floa
 
 
 @contextmanager
-def hostile(address: tuple[str, int], message: bytes) -> Iterator[None]:
+def hostile(server: servers.Running, message: bytes) -> Iterator[None]:
     """Bothers the server while the block runs."""
     stop, full = threading.Event(), threading.Event()
     flooding = message * (65_536 // len(message))
@@ -93,20 +94,33 @@ def hostile(address: tuple[str, int], message: bytes) -> Iterator[None]:
                 return
 
     with ExitStack() as stack:
-        conns = [stack.enter_context(socket.create_connection(address)) for _ in range(SILENT + 2)]
-        bothers = [
-            threading.Thread(target=trickle, args=(conns[0],)),
-            threading.Thread(target=flood, args=(conns[1],)),
-        ]
-        for bother in bothers:
-            bother.start()
+        flooder = stack.enter_context(socket.create_connection(server.address))
+        bothers = [threading.Thread(target=flood, args=(flooder,))]
+        bothers[0].start()
         try:
             full.wait(PATIENCE)
+            let_rest(server.pid)  # what it has got it still answers
+            for _ in range(SILENT):
+                stack.enter_context(socket.create_connection(server.address))
+            trickler = stack.enter_context(socket.create_connection(server.address))
+            bothers.append(threading.Thread(target=trickle, args=(trickler,)))
+            bothers[1].start()
+            let_rest(server.pid)
             yield
         finally:
             stop.set()
             for bother in bothers:
                 bother.join()
+
+
+def let_rest(pid: int) -> None:
+    """Waits until a server has nothing to do."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        before = servers.processor_seconds(pid)
+        time.sleep(LOOK)
+        if servers.processor_seconds(pid) - before < LOOK / 50:
+            return
 
 
 def main() -> None:
@@ -119,7 +133,7 @@ def main() -> None:
         with servers.manycore(2, handler, *settings) as server:
             for _ in range(ROUNDS):
                 alone = p99(server.address, play)
-                with hostile(server.address, message):
+                with hostile(server, message):
                     beside = p99(server.address, play)
                 ratios.append(beside / alone)
                 print(f"  {mode}: alone p99 {alone:6.0f} us, beside {beside:6.0f} us", flush=True)

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TypeAlias
 
 import servers
@@ -77,9 +76,9 @@ def beside_clients(connections: int) -> Measure:
     def measure(contestant: Contestant) -> Measured:
         with contestant() as server:
             clients = connect(server.address, connections, PAUSE)
-            before = _processor_seconds(server.pid)
+            before = servers.processor_seconds(server.pid)
             result = ping_pong(clients, SIZE, seconds=SECONDS)
-            used = _processor_seconds(server.pid) - before
+            used = servers.processor_seconds(server.pid) - before
             for client in clients:
                 client.close()
         if result.unserved:
@@ -98,14 +97,14 @@ def on_a_core(connections: int, ping: str) -> Measure:
         try:
             with contestant() as server:
                 os.sched_setaffinity(0, cores[1:])
-                before = _processor_seconds(server.pid)
+                before = servers.processor_seconds(server.pid)
                 done = subprocess.run(
                     [ping, str(server.address[1]), str(connections), str(SECONDS), str(SIZE)],
                     capture_output=True,
                     text=True,
                     check=True,
                 )
-                used = _processor_seconds(server.pid) - before
+                used = servers.processor_seconds(server.pid) - before
         finally:
             os.sched_setaffinity(0, cores)
         answers, seconds = map(float, done.stdout.split())
@@ -126,15 +125,6 @@ def compiled() -> Iterator[Callable[[str], str] | None]:
             command = [compiler, "-O2", "-o", f"{directory}/{name}", str(HERE / f"{name}.c")]
             subprocess.run(command, check=True)
         yield lambda name: f"{directory}/{name}"
-
-
-def _processor_seconds(pid: int) -> float:
-    """What a process and its children have used, to the nanosecond."""
-    used = 0.0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        used += int((task / "schedstat").read_text().split()[0]) / 1e9
-        used += sum(map(_processor_seconds, map(int, (task / "children").read_text().split())))
-    return used
 
 
 def _in_turn(names: list[str], number: int) -> list[str]:

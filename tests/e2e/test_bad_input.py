@@ -66,8 +66,11 @@ def test_a_port_in_use() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+_FIRST_FOR_ALL = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
 @pytest.mark.skipif(
-    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80,
+    not _FIRST_FOR_ALL.exists() or int(_FIRST_FOR_ALL.read_text()) <= 80,
     reason="this kernel lets everybody listen on port 80",
 )
 def test_a_privileged_port() -> None:

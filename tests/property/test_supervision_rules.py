@@ -330,12 +330,10 @@ class Supervision(RuleBasedStateMachine):
 
     @invariant()
     def who_has_lived_long_enough_is_renewed_as_soon_as_it_can(self) -> None:
-        processes = [worker for worker in self.alive.values() if not worker.abandoned]
         waits = self.reloading or self.asked or self.spent_again is not None
-        if self.announced and not self.stopped_by and not waits and len(processes) <= self.wanted:
+        if self.announced and not self.stopped_by and not waits and not self.beside():
             serving = {name for name, worker in self.alive.items() if worker.serves}
-            for name in serving & set(self.spent):  # what is left of a reload that failed will do
-                assert len(self.in_place(self.alive[name].number)) == 2
+            assert not serving & set(self.spent)
 
     @invariant()
     def all_that_live_were_told_of_the_stop(self) -> None:
@@ -419,6 +417,11 @@ class Supervision(RuleBasedStateMachine):
     def in_place(self, number: int) -> list[int]:
         """Who has this place: the one that serves, or boots, and then its successor."""
         return [name for name, worker in self.placed().items() if worker.number == number]
+
+    def beside(self) -> int:
+        """How many processes there are beyond one in each place: successors, and who drains."""
+        processes = [worker for worker in self.alive.values() if not worker.abandoned]
+        return len(processes) - len({worker.number for worker in self.placed().values()})
 
     def is_complete(self) -> bool:
         serving = [worker.number for worker in self.alive.values() if worker.serves]
@@ -551,8 +554,7 @@ class Supervision(RuleBasedStateMachine):
             assert not self.asked, "a reload comes first"
             assert self.spent_again is None or self.spent_again <= self.now, "tried too early"
             assert self.alive[there[0]].serves
-            processes = [worker for worker in self.alive.values() if not worker.abandoned]
-            assert len(processes) <= self.wanted + 1, "more than one is renewed"
+            assert self.beside() == 1, "more than one is renewed"
             self.spent.remove(there[0])
             new.relieves = True
         elif there:

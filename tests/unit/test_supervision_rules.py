@@ -28,7 +28,6 @@ from manycore.supervise.events import (
     Spent,
     StopAsked,
     StopBegins,
-    SuccessorFails,
     Tell,
     TimePassed,
     Urgency,
@@ -650,8 +649,8 @@ class TestReload:
         assert fail_boot(rules, 4, 10.3, NO_MODULE) == [Spawn(6, 2, 2)]
         assert rules.reloading
 
-    def test_what_is_left_of_a_reload_that_failed_relieves_too(self) -> None:
-        """A worker that has lived long enough is not forgotten when it fails as well."""
+    def test_what_is_left_of_a_reload_that_failed_comes_first(self) -> None:
+        """Nobody else is renewed while it boots, and nobody is forgotten when it fails as well."""
         rules = serving(2, overlap=2)
         rules.handle(ReloadAsked(), 0.1)
         fail_boot(rules, 3, 0.2, NO_MODULE)
@@ -660,11 +659,18 @@ class TestReload:
             Pause(1, 0.1),
         ]
         assert rules.handle(Spent(2), 0.4) == []
-        failed, *rest = fail_boot(rules, 4, 0.5, None)
-        assert isinstance(failed, SuccessorFails)
-        assert (failed.number, rest) == (2, [])
-        handle_all(rules, 0.6, TimePassed(), Booted(6))
-        assert wait(rules) == (0.5 + failed.pause, [Spawn(7, 2, 1)])
+        assert fail_boot(rules, 4, 0.5, None) == [Spawn(6, 2, 1)]
+
+    def test_while_a_place_is_empty_still_one_at_a_time_is_renewed(self) -> None:
+        """Though there are no more processes than there are places."""
+        rules = serving(3)
+        assert handle_all(rules, 0.1, Exited(3, KILLED), Exited(4, KILLED)) == [
+            Spawn(4, 3, 0),
+            Pause(3, 0.1),
+        ]
+        assert handle_all(rules, 0.1, Spent(1), Spent(2)) == [Spawn(5, 1, 0)]
+        assert rules.handle(Booted(5), 0.1) == [Tell(1, Urgency.GRACEFUL)]
+        assert rules.handle(Exited(1, "exited with code 0"), 0.1) == [Spawn(6, 2, 0)]
 
     def test_two_asked_for_during_one_are_one_more(self) -> None:
         """What was asked for while one is under way begins when that has ended."""

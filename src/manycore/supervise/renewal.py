@@ -130,16 +130,12 @@ class Renewal:
         roster = self._roster
         if self._spent_again is not None and now >= self._spent_again:
             self._spent_again = None
-        if self.reloading or self._spent_again is not None:
+        if self.reloading or self._spent_again is not None or roster.any_beside():
             return []
-        while self._spent and roster.extra <= 0:
+        while self._spent:
             worker = roster.workers.get(self._spent.popleft())
             if worker is None or worker.stage is not Stage.READY:
                 continue  # it is gone, or was replaced for another reason
-            successor = roster.places[worker.number].successor
-            if successor is not None:  # what is left of a reload that failed will replace it
-                roster.workers[successor].relieves = True
-                continue
             order = roster.succeed(worker.number, now)
             roster.workers[order.worker].relieves = True
             return [order]

@@ -144,6 +144,10 @@ class Roster:
         """How many processes there are beyond the places."""
         return len(self.workers) - len(self.places)
 
+    def any_beside(self) -> bool:
+        """Whether there is anybody but one worker in each place: a successor, or who drains."""
+        return len(self.workers) > sum(place.worker is not None for place in self.places.values())
+
     def is_ready(self, name: int | None) -> bool:
         """Whether there is this worker, and it serves."""
         return name is not None and self.workers[name].stage is Stage.READY

@@ -14,8 +14,9 @@ Guarantees, whatever the order of events and however the clock moves:
 * a reload has succeeded when every place has a worker of the new code that is ready, whichever
   died meanwhile, and no old one takes work; it has failed when one of the new code cannot boot;
 * beyond the places there are at most `overlap` processes when a successor is started, and nobody
-  drains still who was replaced by the reload before; there are none when it is started for a worker
-  that has lived long enough: those are renewed one by one;
+  drains still who was replaced by the reload before;
+* workers that have lived long enough are renewed one by one: the next when nobody is there but one
+  worker in each place, or in fewer;
 * after the stop no worker is started, every worker is told once for each kind of stop and killed
   when its time is up, and `Finish` comes exactly once, when all are gone or cannot be killed;
 * a worker that cannot boot ends the whole only while nobody serves, or before everybody did; and

@@ -99,6 +99,30 @@ def test_a_number_that_changes_and_a_quick_stop(tmp_path: Path) -> None:
     assert last[0][0] == "worker_int"
 
 
+def test_one_that_a_stop_finds_in_its_hooks(tmp_path: Path) -> None:
+    """A stop during post_worker_init, and one during worker_exit, cut neither off."""
+    hooks, found = tmp_path / "hooks.py", tmp_path / "found"
+    slow = "import time\n" + ALL.format(found=str(found))
+    for name in ("post_worker_init", "worker_exit"):
+        slow = slow.replace(f'said("{name}"', f'said("begins"); time.sleep(0.5); said("{name}"')
+    hooks.write_text(slow)
+    arguments = ["--workers", "1", "--hooks", str(hooks)]
+
+    def begun(count: int) -> bool:
+        return found.read_text().count("begins") == count
+
+    with serve("echo.py:handle", *arguments, log=tmp_path / "log") as served:
+        served.send(signal.SIGTTIN)
+        eventually(lambda: begun(2), within=10)  # the second worker boots
+        served.send(signal.SIGTERM)
+        eventually(lambda: begun(4), within=10)  # both have drained
+        served.send(signal.SIGQUIT)
+        assert served.wait() == 0
+        theirs = [line[0] for line in told(served, found)[1]]
+        assert theirs.count("post_worker_init") == theirs.count("worker_exit") == 2
+        assert "SIG" not in served.text.replace("stopping: got SIG", "")
+
+
 def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """Its hook is called in it, and it dies as it would without one."""
     hooks, found = tmp_path / "hooks.py", tmp_path / "found"

@@ -283,6 +283,16 @@ def test_a_handler_that_forks_or_closes_what_is_not_its(log: Path) -> None:
         assert "Traceback" not in served.text
 
 
+@pytest.mark.parametrize("mode", ["threads", "greenlets"])
+def test_what_a_forked_child_is_told_is_not_the_workers(mode: str, log: Path) -> None:
+    """A handler's child ends by the signal that it gets, and the worker serves on."""
+    with serve("echo.py:ends_a_child", "-w", "1", "--mode", mode, log=log) as served:
+        for _ in range(3):
+            with served.connect() as client:
+                assert client.makefile("rb").read() == b"{-15} %d" % served.workers()[0]
+        assert "exited" not in served.text
+
+
 def test_who_finds_no_free_thread_waits_in_the_queue(log: Path) -> None:
     """With one thread the second client is served once the first has gone, and not lost."""
     with serve("echo.py:handle", "-w", "1", "--threads", "1", log=log) as served:

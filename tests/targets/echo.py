@@ -93,6 +93,22 @@ def forks(conn: socket.socket) -> None:
         conn.sendall(b"parent")
 
 
+def ends_a_child(conn: socket.socket) -> None:
+    """Forks children that are told to end at once, and says how each ended, and its own id."""
+    found = []
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.alarm(10)
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.kill(pid, signal.SIGTERM)
+        found.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    conn.sendall(f"{set(found)} {os.getpid()}".encode())
+
+
 def closes_the_descriptor(conn: socket.socket) -> None:
     """Closes the connection under the server's hands."""
     conn.sendall(b"bye")

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -123,6 +123,17 @@ class TestCaptured:
                 assert USR1 not in mask()
             assert USR1 in mask()
 
+    def test_more_can_be_captured(self) -> None:
+        """Later, in the block; all of it is as before afterwards. None at first is fine."""
+        with captured() as inbox:
+            assert wakeup() == -1
+            inbox.capture(USR1)
+            inbox.capture(USR1, USR2)
+            send(USR2, USR1)
+            assert inbox.take() == [USR2, USR1]
+        assert [signal.getsignal(signum) for signum in (USR1, USR2)] == [signal.SIG_DFL] * 2
+        assert wakeup() == -1
+
     def test_a_full_inbox_blocks_nobody(self) -> None:
         """A pipe that nobody reads swallows what it holds; the rest has been said already."""
         with captured(USR1) as inbox:
@@ -223,54 +234,125 @@ class TestRestored:
             signal.signal(USR1, signal.SIG_DFL)
 
 
-class TestForget:
-    @forks
-    def test_a_forked_child_is_its_own(self) -> None:
-        """In a child that forgets, a signal acts as ever, and the parent hears nothing of it."""
+def in_child(look: Callable[[], bool]) -> int:
+    """Forks, and gives the exit code of a child that exits with 0 when what it sees is right."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = 0 if look() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def dies() -> bool:
+    send(TERM)
+    return False
+
+
+@forks
+class TestForked:
+    def test_a_child_is_its_own(self) -> None:
+        """A signal acts in it as it did before the block, and the parent hears nothing of it."""
         with captured(TERM, USR1) as inbox:
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    inbox.forget()
-                    is_clean = wakeup() == -1 and signal.getsignal(USR1) is signal.SIG_DFL
-                    if is_clean:
-                        send(TERM)
-                finally:
-                    os._exit(1)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -TERM
+            assert in_child(dies) == -TERM
             assert inbox.take() == []
             send(TERM)
             assert inbox.take() == [TERM]
 
-    @forks
+    @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, ignore])
+    def test_all_is_as_before_the_block(self, handler: signal.Handlers) -> None:
+        """Handlers, descriptor and mask, also where blocks are in blocks."""
+        masked, written_to = mask(), wakeup()
+
+        def look() -> bool:
+            handlers = [signal.getsignal(USR1), signal.getsignal(USR2)]
+            is_as_before = handlers == [handler, signal.SIG_DFL] and wakeup() == written_to
+            return is_as_before and mask() == masked
+
+        with handling(USR1, handler), captured(USR1), captured(USR1, USR2):
+            assert in_child(look) == 0
+            assert mask() == masked
+            assert signal.getsignal(USR1) is ignore
+
+    def test_its_signals_can_act_as_in_a_new_program(self) -> None:
+        """Whatever the program had made of them."""
+
+        def look() -> bool:
+            inbox.use_defaults()
+            return signal.getsignal(USR1) is signal.SIG_DFL
+
+        with handling(USR1, signal.SIG_IGN), captured(USR1) as inbox:
+            assert in_child(look) == 0
+
+    def test_a_child_of_another_thread(self) -> None:
+        """It is as one of the main thread; a child that leaves the block does no harm."""
+        codes: list[int] = []
+        with captured(TERM) as inbox:
+            thread = threading.Thread(target=lambda: codes.append(in_child(dies)))
+            thread.start()
+            thread.join()
+            assert codes == [-TERM]
+            assert inbox.take() == []
+
+    def test_a_child_that_leaves_the_block(self) -> None:
+        """It ends as usual, and so does the parent's."""
+        pid, code = -1, 1
+        try:
+            with captured(USR1) as inbox:
+                pid = os.fork()
+                if pid:
+                    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    send(USR1)
+                    assert inbox.take() == [USR1]
+            if pid == 0:
+                code = 0 if signal.getsignal(USR1) is signal.SIG_DFL and wakeup() == -1 else 1
+        finally:
+            if pid == 0:
+                os._exit(code)
+        assert code == 0
+
+    def test_a_child_of_a_child(self) -> None:
+        """It captures for itself, and what it forks is its own as well."""
+
+        def look() -> bool:
+            with captured(TERM) as inbox:
+                code = in_child(dies)
+                return code == -TERM and inbox.take() == []
+
+        with captured(TERM) as inbox:
+            assert in_child(look) == 0
+            assert inbox.take() == []
+
+    def test_a_signal_that_comes_at_once(self) -> None:
+        """Sent as soon as there is a child, it is the child's: however often that is tried."""
+        with captured(TERM) as inbox:
+            for _ in range(200):
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        signal.alarm(10)
+                        signal.pause()
+                    finally:
+                        os._exit(1)
+                os.kill(pid, TERM)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -TERM
+            assert inbox.take() == []
+
     def test_a_child_closes_the_pipe(self) -> None:
         """Nothing of the parent's inbox stays open in the child, and the parent's stays open."""
         with captured(USR1) as inbox:
             ends = (inbox.fileno(), inbox.writer)
-            pid = os.fork()
-            if pid == 0:
-                code = 1
-                try:
-                    inbox.forget()
-                    code = sum(is_open(fd) for fd in ends)
-                finally:
-                    os._exit(code)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert in_child(lambda: not any(is_open(fd) for fd in ends)) == 0
             send(USR1)
             assert inbox.take() == [USR1]
 
-    @forks
     def test_what_waits_in_the_parent_stays_there(self) -> None:
-        """A child that forgets takes nothing out of the pipe."""
+        """A child takes nothing out of the pipe."""
         with captured(USR1) as inbox:
             send(USR1)
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    inbox.forget()
-                finally:
-                    os._exit(0)
-            os.waitpid(pid, 0)
+            assert in_child(lambda: True) == 0
             assert inbox.take() == [USR1]
 
 

@@ -1,7 +1,8 @@
 """Signals as a queue.
 
-Guarantees: handlers only enqueue; every handler and mask is as before when the block is left; no
-signal that arrives inside the block is lost, whichever instruction it interrupts.
+Guarantees: handlers only enqueue; every handler and mask is as before when the block is left, and
+in a process that is forked inside it; no signal that arrives inside the block is lost, whichever
+instruction it interrupts; none that a forked process gets is the parent's.
 
 The kernel's handler writes the signal's number into a pipe (`signal.set_wakeup_fd`), and whoever
 owns the inbox reads the pipe beside its other descriptors.
@@ -27,14 +28,35 @@ def ignore(signum: int, frame: object) -> None:
 class Inbox:
     """Where captured signals wait. Its descriptor is readable when there are some."""
 
-    def __init__(self, signums: Iterable[signal.Signals]) -> None:
-        self._signums = frozenset(signums)
+    def __init__(self) -> None:
         self._reader, self._writer = descriptors.pipe()
+        self._handlers: dict[signal.Signals, Any] = {}  # as they were
+        self._wakeup: int | None = None  # as it was; None: as it is
         self._reactions: dict[int, Callable[[], None]] = {}
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
         return self._reader
+
+    @property
+    def writer(self) -> int:
+        """The end that the kernel's handler writes to."""
+        return self._writer
+
+    @property
+    def signums(self) -> tuple[signal.Signals, ...]:
+        """What is captured."""
+        return tuple(self._handlers)
+
+    def capture(self, *signums: signal.Signals) -> None:
+        """Makes entries of these signals too; those that were blocked are let in."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signums)  # a handler may raise here
+        for signum in signums:
+            self._handlers.setdefault(signum, signal.signal(signum, ignore))
+        wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        if self._wakeup is None:
+            self._wakeup = wakeup
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
 
     def take(self) -> list[signal.Signals]:
         """Gives the signals that came since the last call, in order, and never blocks."""
@@ -42,7 +64,7 @@ class Inbox:
             numbers = os.read(self._reader, 4096)
         except BlockingIOError:
             return []
-        found = [signal.Signals(number) for number in numbers if number in self._signums]
+        found = [signal.Signals(number) for number in numbers if number in self._handlers]
         for signum in found:
             if signum in self._reactions:
                 self._reactions[signum]()
@@ -52,50 +74,81 @@ class Inbox:
         """Calls a function, from now on, in whoever takes this signal and before it has it."""
         self._reactions[signum] = function
 
-    def forget(self) -> None:
-        """To be called in a forked child: the pipe is the parent's, and so were the signals."""
-        signal.set_wakeup_fd(-1)
-        for signum in self._signums:
+    def use_defaults(self) -> None:
+        """In a forked child: these signals act as in a new program, not as they did before."""
+        for signum in self._handlers:
             signal.signal(signum, signal.SIG_DFL)
-        self.close()
 
     def close(self) -> None:
-        """Closes the pipe."""
+        """Leaves all as it was; the signals must be blocked meanwhile. Twice is once."""
+        if self._writer < 0:
+            return
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(self._wakeup)
+        for signum, handler in self._handlers.items():
+            # None: it was not set from Python, and Python cannot put it back
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         os.close(self._reader)
         os.close(self._writer)
+        self._reader = self._writer = -1
 
-    @property
-    def writer(self) -> int:
-        """The end that the kernel's handler writes to."""
-        return self._writer
+
+_inboxes: list[Inbox] = []  # the innermost is the last
 
 
 @contextmanager
 def captured(*signums: signal.Signals) -> Iterator[Inbox]:
     """Turns signals into entries of an inbox while the block runs. Main thread only.
 
-    Signals of this set that the caller had blocked are let in meanwhile.
+    Signals of this set that the caller had blocked are let in meanwhile. More can be captured by
+    the inbox, of none at first.
     """
-    inbox = Inbox(signums)
+    inbox = Inbox()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers: dict[signal.Signals, Any] = {}
-    wakeup = None
+    _inboxes.append(inbox)
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signums)  # a handler may raise here
-        for signum in set(signums):
-            handlers[signum] = signal.signal(signum, ignore)
-        wakeup = signal.set_wakeup_fd(inbox.writer, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
+        if signums:
+            inbox.capture(*signums)
         yield inbox
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signums)
-        if wakeup is not None:
-            signal.set_wakeup_fd(wakeup)
-        for signum, handler in handlers.items():
-            # None: it was not set from Python, and Python cannot put it back
-            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+        signal.pthread_sigmask(signal.SIG_BLOCK, inbox.signums)
         inbox.close()
+        _inboxes.remove(inbox)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class _Forking(threading.local):
+    """The forking thread's mask, while the child's signals wait for the child's handlers."""
+
+    mask: set[signal.Signals | int] | None = None
+
+
+_forking = _Forking()
+
+
+def _before_fork() -> None:
+    if _inboxes:
+        signums = {signum for inbox in list(_inboxes) for signum in inbox.signums}
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+        _forking.mask = None
+
+
+def _after_fork_in_child() -> None:
+    for inbox in reversed(_inboxes):
+        inbox.close()
+    _after_fork_in_parent()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
 
 
 class CtrlCLater:

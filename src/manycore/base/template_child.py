@@ -125,7 +125,7 @@ class Template:
         """The child, from fork to exit. Nothing of it may reach the template's code."""
         code = 1
         try:
-            self._inbox.forget()
+            self._inbox.use_defaults()
             if signal.SIGINT in self._captured:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             self._requests.close()

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from manycore.base import descriptors, kernel, logs, privileges, sockets, strangers
+from manycore.base import descriptors, kernel, logs, privileges, signals, sockets, strangers
 from manycore.base.board import Board
 from manycore.base.sockets import Listener
 from manycore.errors import ManycoreError, TargetError
@@ -253,22 +253,24 @@ class ServerCrew:
             quit=partial(self._hooks.call, "worker_int", who),
             abort=aborted if "worker_abort" in self._hooks else None,
         )
-        try:
-            siblings = Siblings(order.number, self._inboxes, self._board)
-            guard = self._protections.guard(index, self._hangs.ring)
-            return worker.live(
-                order.number,
-                tell,
-                self._job,
-                self._listeners,
-                row,
-                calls,
-                entrance,
-                siblings,
-                guard,
-            )
-        finally:
-            self._hooks.call("worker_exit", self._facts, who)
+        with signals.captured() as inbox:
+            try:
+                siblings = Siblings(order.number, self._inboxes, self._board)
+                guard = self._protections.guard(index, self._hangs.ring)
+                return worker.live(
+                    order.number,
+                    tell,
+                    inbox,
+                    self._job,
+                    self._listeners,
+                    row,
+                    calls,
+                    entrance,
+                    siblings,
+                    guard,
+                )
+            finally:  # what it is told meanwhile does not cut it off
+                self._hooks.call("worker_exit", self._facts, who)
 
     def limit(self, workers: int) -> int:
         """Keeps the number of workers within what the board has rows for."""

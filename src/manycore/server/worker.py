@@ -7,16 +7,16 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, NoReturn
 
-from manycore.base import descriptors, signals, stackfile
+from manycore.base import descriptors, stackfile
 from manycore.base.doorbell import Doorbell
+from manycore.base.signals import Inbox
 from manycore.base.sockets import Listener
 from manycore.base.titles import set_title
-from manycore.errors import ExitCode, SettingsError, TargetError
+from manycore.errors import ExitCode
 from manycore.settings import MODES
 from manycore.supervise.events import Failure
 from manycore.supervise.handle import Tell
@@ -69,6 +69,7 @@ class Calls(NamedTuple):
 def live(
     number: int,
     tell: Tell,
+    inbox: Inbox,
     job: Job,
     listeners: list[Listener],
     row: memoryview,
@@ -82,6 +83,7 @@ def live(
     Args:
         number: The worker's number, from 1.
         tell: Reports to the supervisor that the worker is ready, or why it cannot be.
+        inbox: Captures nothing yet, so that a worker that boots is ended by any signal.
         job: What to serve, and how.
         listeners: Where connections come from.
         row: The worker's row on the board, which is its alone.
@@ -99,14 +101,12 @@ def live(
     try:
         calls.before()
         mode = _boot(job, listeners, entrance, row, wake.ring)
+        inbox.capture(*_STOPS)  # who is told to end until now ends at once
         calls.after()
-    except (TargetError, SettingsError) as error:
-        tell(Failure.of(error))
-        return error.exit_code
     except Exception as error:  # whatever it is, the supervisor must hear of it
-        problem = f"{type(error).__name__}: {error}"
-        tell(Failure(ExitCode.BOOT_FAILED, problem, details=traceback.format_exc()))
-        return ExitCode.BOOT_FAILED
+        failure = Failure.of(error)
+        tell(failure)
+        return failure.code
 
     stillness = Stillness(mode, listeners, row)
 
@@ -116,29 +116,28 @@ def live(
         tell(StacksReport())
 
     abort = [] if calls.abort is None else [signal.SIGABRT]
-    with signals.captured(*_STOPS, *_unclaimed_signals(), *abort, stackfile.ASK) as inbox:
-        inbox.react(signal.SIGQUIT, calls.quit)
-        inbox.react(signal.SIGABRT, partial(_abort, calls.abort))
-        acceptor = Acceptor(
-            listeners,
-            mode,
-            siblings,
-            guard(mode, partial(tell, SpentReport())),
-            wake=wake,
-            graceful_timeout=job.settings.graceful_timeout,
-            row=row,
-            inbox=inbox,
-            let_go=partial(tell, LetGoReport()),
-            show_stacks=show_stacks,
-        )
-        row[Column.SINCE], row[Column.STATE] = time.monotonic_ns(), State.READY
-        tell(ReadyReport())
-        acceptor.run()
-        mode.close(max(CLOSE_PATIENCE, acceptor.time_left))
-        if offloading := sys.modules.get(
-            f"{__package__}.offloading"
-        ):  # who never offloads has none
-            offloading.end()
+    inbox.capture(*_unclaimed_signals(), *abort, stackfile.ASK)
+    inbox.react(signal.SIGQUIT, calls.quit)
+    inbox.react(signal.SIGABRT, partial(_abort, calls.abort))
+    acceptor = Acceptor(
+        listeners,
+        mode,
+        siblings,
+        guard(mode, partial(tell, SpentReport())),
+        wake=wake,
+        graceful_timeout=job.settings.graceful_timeout,
+        row=row,
+        inbox=inbox,
+        let_go=partial(tell, LetGoReport()),
+        show_stacks=show_stacks,
+    )
+    row[Column.SINCE], row[Column.STATE] = time.monotonic_ns(), State.READY
+    tell(ReadyReport())
+    acceptor.run()
+    mode.close(max(CLOSE_PATIENCE, acceptor.time_left))
+    # who never offloads has none
+    if offloading := sys.modules.get(f"{__package__}.offloading"):
+        offloading.end()
     return ExitCode.OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from traceback import format_exception
 from typing import TypeAlias
 
 from manycore.errors import ExitCode, SettingsError, TargetError
@@ -278,12 +279,15 @@ class Failure:
     details: str = ""
 
     @classmethod
-    def of(cls, error: TargetError | SettingsError) -> Failure:
-        """Makes a failure of what is wrong with a target, or with how it shall be served."""
+    def of(cls, error: Exception) -> Failure:
+        """Makes a failure of what a worker raised before it was ready."""
         if isinstance(error, SettingsError):
             return cls(error.exit_code, error.problem, error.where, error.remedy)
-        what = (error.problem, error.target, error.remedy, error.details)
-        return cls(error.exit_code, *what)
+        if isinstance(error, TargetError):
+            what = (error.problem, error.target, error.remedy, error.details)
+            return cls(error.exit_code, *what)
+        problem = f"{type(error).__name__}: {error}"
+        return cls(ExitCode.BOOT_FAILED, problem, details="".join(format_exception(error)))
 
     def in_words(self) -> str:
         """Says it for the log: one line, and its traceback if there is one."""

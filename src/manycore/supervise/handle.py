@@ -186,7 +186,7 @@ def _be_born(
     code: int = ExitCode.FAILED
     try:
         parents_report, report, lifeline, parents_lifeline = pipes
-        inbox.forget()
+        inbox.use_defaults()
         lifetime.die_with_parent(parent, lifeline)
         stacks.begin_here()
         stackfile.arm(stack_file.fd)

@@ -1,4 +1,9 @@
-"""The peer: a bare pre-forked uvloop loop with a protocol, and nothing around it."""
+"""The peer: a bare pre-forked uvloop loop with a protocol, and nothing around it.
+
+python benchmarks/server/bare_uvloop.py [thread] WORKERS
+
+With `thread`, each process has one thread more, which only waits.
+"""
 
 import asyncio
 import os
@@ -6,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 
 import uvloop
 
@@ -42,13 +48,15 @@ async def serve(listener: socket.socket) -> None:
     await loop.create_future()
 
 
-def main(workers: int) -> None:
+def main(workers: int, *, with_thread: bool) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     children = []
     for _ in range(workers):
         pid = os.fork()
         if pid == 0:
+            if with_thread:
+                threading.Thread(target=threading.Event().wait, daemon=True).start()
             uvloop.run(serve(listener))
         children.append(pid)
     print(listener.getsockname()[1], flush=True)
@@ -57,4 +65,4 @@ def main(workers: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-main(int(sys.argv[1]))
+main(int(sys.argv[-1]), with_thread="thread" in sys.argv)

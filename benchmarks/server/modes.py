@@ -148,8 +148,8 @@ def ours(handler: str, *settings: str, workers: int = WORKERS) -> Contestant:
     return lambda: servers.manycore(workers, handler, *settings)
 
 
-def script(name: str, workers: int = WORKERS) -> Contestant:
-    return lambda: servers.peer([sys.executable, str(HERE / name)], workers)
+def script(name: str, *arguments: str, workers: int = WORKERS) -> Contestant:
+    return lambda: servers.peer([sys.executable, str(HERE / name), *arguments], workers)
 
 
 def loops(rounds: int) -> None:
@@ -164,6 +164,7 @@ def loops(rounds: int) -> None:
                 {
                     "manycore protocol": ours("Echo", workers=1),
                     "bare uvloop": script("bare_uvloop.py", workers=1),
+                    "bare uvloop with a thread": script("bare_uvloop.py", "thread", workers=1),
                 },
                 on_a_core(connections, program("ping")),
                 rounds,

@@ -31,6 +31,15 @@ def worker_abort(worker): said("worker_abort", worker.number, worker.pid == os.g
 def worker_exit(server, worker): said("worker_exit", worker.number)
 """
 
+WAITS = """
+import time
+def waits(name):
+    said("begins")
+    deadline = time.monotonic() + 20
+    while not os.path.exists({folder!r} + "/" + name) and time.monotonic() < deadline:
+        time.sleep(0.01)
+"""
+
 
 def told(served: Served, found: Path) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """What the hooks wrote, in the supervisor and elsewhere."""
@@ -102,21 +111,28 @@ def test_a_number_that_changes_and_a_quick_stop(tmp_path: Path) -> None:
 def test_one_that_a_stop_finds_in_its_hooks(tmp_path: Path) -> None:
     """A stop during post_worker_init, and one during worker_exit, cut neither off."""
     hooks, found = tmp_path / "hooks.py", tmp_path / "found"
-    slow = "import time\n" + ALL.format(found=str(found))
+    waiting = ALL.format(found=str(found)) + WAITS.format(folder=str(tmp_path))
     for name in ("post_worker_init", "worker_exit"):
-        slow = slow.replace(f'said("{name}"', f'said("begins"); time.sleep(0.5); said("{name}"')
-    hooks.write_text(slow)
+        waiting = waiting.replace(f'said("{name}"', f'waits("{name}"); said("{name}"')
+    hooks.write_text(waiting)
+    booting, ending = tmp_path / "post_worker_init", tmp_path / "worker_exit"
+    booting.touch()
     arguments = ["--workers", "1", "--hooks", str(hooks)]
 
     def begun(count: int) -> bool:
         return found.read_text().count("begins") == count
 
     with serve("echo.py:handle", *arguments, log=tmp_path / "log") as served:
+        booting.unlink()
         served.send(signal.SIGTTIN)
         eventually(lambda: begun(2), within=10)  # the second worker boots
         served.send(signal.SIGTERM)
-        eventually(lambda: begun(4), within=10)  # both have drained
+        eventually(lambda: begun(3), within=10)  # the first has drained
+        booting.touch()
+        eventually(lambda: begun(4), within=10)
         served.send(signal.SIGQUIT)
+        served.await_log("stopping: got SIGQUIT")
+        ending.touch()
         assert served.wait() == 0
         theirs = [line[0] for line in told(served, found)[1]]
         assert theirs.count("post_worker_init") == theirs.count("worker_exit") == 2

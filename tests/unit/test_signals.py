@@ -234,20 +234,31 @@ class TestRestored:
             signal.signal(USR1, signal.SIG_DFL)
 
 
-def in_child(look: Callable[[], bool]) -> int:
-    """Forks, and gives the exit code of a child that exits with 0 when what it sees is right."""
+def in_child(look: Callable[[], bool], told: signal.Signals | None = None) -> int:
+    """Forks, and gives the exit code of a child that exits with 0 when what it sees is right.
+
+    It may be told something as soon as it is there.
+    """
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
+            signal.alarm(10)
             code = 0 if look() else 1
         finally:
             os._exit(code)
+    if told is not None:
+        os.kill(pid, told)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def dies() -> bool:
     send(TERM)
+    return False
+
+
+def rests() -> bool:
+    signal.pause()
     return False
 
 
@@ -277,14 +288,21 @@ class TestForked:
             assert signal.getsignal(USR1) is ignore
 
     def test_its_signals_can_act_as_in_a_new_program(self) -> None:
-        """Whatever the program had made of them."""
+        """Whatever the program had made of them, an event loop's descriptor too."""
 
         def look() -> bool:
             inbox.use_defaults()
-            return signal.getsignal(USR1) is signal.SIG_DFL
+            return signal.getsignal(USR1) is signal.SIG_DFL and wakeup() == -1
 
-        with handling(USR1, signal.SIG_IGN), captured(USR1) as inbox:
-            assert in_child(look) == 0
+        reader, writer = os.pipe2(os.O_NONBLOCK)
+        before = signal.set_wakeup_fd(writer)
+        try:
+            with handling(USR1, signal.SIG_IGN), captured(USR1) as inbox:
+                assert in_child(look) == 0
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(reader)
+            os.close(writer)
 
     def test_a_child_of_another_thread(self) -> None:
         """It is as one of the main thread; a child that leaves the block does no harm."""
@@ -329,15 +347,7 @@ class TestForked:
         """Sent as soon as there is a child, it is the child's: however often that is tried."""
         with captured(TERM) as inbox:
             for _ in range(200):
-                pid = os.fork()
-                if pid == 0:
-                    try:
-                        signal.alarm(10)
-                        signal.pause()
-                    finally:
-                        os._exit(1)
-                os.kill(pid, TERM)
-                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -TERM
+                assert in_child(rests, told=TERM) == -TERM
             assert inbox.take() == []
 
     def test_a_child_closes_the_pipe(self) -> None:

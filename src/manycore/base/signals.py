@@ -76,6 +76,7 @@ class Inbox:
 
     def use_defaults(self) -> None:
         """In a forked child: these signals act as in a new program, not as they did before."""
+        signal.set_wakeup_fd(-1)
         for signum in self._handlers:
             signal.signal(signum, signal.SIG_DFL)
 

@@ -125,9 +125,7 @@ class Template:
         """The child, from fork to exit. Nothing of it may reach the template's code."""
         code = 1
         try:
-            self._inbox.use_defaults()
-            if signal.SIGINT in self._captured:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the program may ignore it
             self._requests.close()
             os.close(self._program)
             for child in self._children.values():

@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import astuple, dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TypeAlias
@@ -27,7 +27,10 @@ from load import connect, ping_pong
 from servers import HERE, Running
 
 WORKERS = 2
-SECONDS = 3.0  # of one measurement
+DESCRIPTORS = 20_000  # of all clients, and of a peer that does not ask for more itself
+TURNS = 7  # of one contestant, in a round
+SECONDS = 0.5  # of a turn
+WARM_UP = 0.1  # seconds of a turn that does not count: whoever connected last is accepted by then
 SIZE = 64  # bytes a message
 PAUSE = 0.002  # seconds between two clients that connect: a bare loop's processes get the same then
 
@@ -47,20 +50,37 @@ class Measured:
     thrift: float
 
 
-Measure: TypeAlias = Callable[[Contestant], Measured]
+#: lets the clients of one server play for so many seconds; gives the answers and the seconds
+Play: TypeAlias = Callable[[float], tuple[float, float]]
+#: starts a server and its clients
+Stage: TypeAlias = Callable[[Contestant], AbstractContextManager[tuple[Running, Play]]]
 
 
-def compare(what: str, contestants: dict[str, Contestant], measure: Measure, rounds: int) -> None:
-    """Lets every contestant serve in turn, and says how the first does beside each other one.
+def compare(what: str, contestants: dict[str, Contestant], stage: Stage, rounds: int) -> None:
+    """Lets the contestants serve in short turns, and says how the first does beside each other one.
 
-    How fast they are depends on whom the kernel lets run where, clients too; what they answer in a
-    second of their own processor time does so much less.
+    In a round all of them run, each with its clients, and one has its turn while the others have
+    nothing to do: so a slow moment of the machine is everybody's. With each round they are new: how
+    fast a process is depends on where its memory lies.
+
+    It also depends on whom the kernel lets run where, clients too; what they answer in a second of
+    their own processor time does so much less.
     """
     names = list(contestants)
     found: dict[str, list[Measured]] = {name: [] for name in names}
     for number in range(rounds):
-        for name in _in_turn(names, number):
-            found[name].append(measure(contestants[name]))
+        with ExitStack() as stack:
+            staged = {
+                name: stack.enter_context(stage(contestants[name]))
+                for name in _in_turn(names, number)
+            }
+            turns: dict[str, list[Measured]] = {name: [] for name in names}
+            for turn in range(TURNS):
+                for name in _in_turn(names, turn):
+                    turns[name].append(_measure(*staged[name], warm=turn > 0))
+        for name in names:
+            rates, thrifts = zip(*map(astuple, turns[name]), strict=True)
+            found[name].append(Measured(statistics.median(rates), statistics.median(thrifts)))
         said = ", ".join(f"{name} {found[name][-1].rate:7.0f}/s" for name in names)
         print(f"  {what}, round {number + 1}: {said}")
     _say_ratios(what, {name: [one.rate for one in found[name]] for name in names})
@@ -70,47 +90,74 @@ def compare(what: str, contestants: dict[str, Contestant], measure: Measure, rou
     )
 
 
-def beside_clients(connections: int) -> Measure:
+def _measure(server: Running, play: Play, *, warm: bool) -> Measured:
+    if not warm:
+        play(WARM_UP)
+    before = servers.processor_seconds(server.pid)
+    answers, seconds = play(SECONDS)
+    return Measured(answers / seconds, answers / (servers.processor_seconds(server.pid) - before))
+
+
+def beside_clients(connections: int) -> Stage:
     """Two processes, and clients that share the cores with them."""
 
-    def measure(contestant: Contestant) -> Measured:
+    @contextmanager
+    def stage(contestant: Contestant) -> Iterator[tuple[Running, Play]]:
         with contestant() as server:
             clients = connect(server.address, connections, PAUSE)
-            before = servers.processor_seconds(server.pid)
-            result = ping_pong(clients, SIZE, seconds=SECONDS)
-            used = servers.processor_seconds(server.pid) - before
+
+            def play(seconds: float) -> tuple[float, float]:
+                result = ping_pong(clients, SIZE, seconds=seconds)
+                if result.unserved:
+                    print(f"  {result.unserved} unserved")
+                return result.messages, result.seconds
+
+            yield server, play
             for client in clients:
                 client.close()
-        if result.unserved:
-            print(f"  {result.unserved} unserved")
-        return Measured(result.rate, result.messages / used)
 
-    return measure
+    return stage
 
 
-def on_a_core(connections: int, ping: str) -> Measure:
+def on_a_core(connections: int, ping: str) -> Stage:
     """One process on a core of its own, and clients in C on the other."""
     cores = sorted(os.sched_getaffinity(0))
 
-    def measure(contestant: Contestant) -> Measured:
-        os.sched_setaffinity(0, cores[:1])
-        try:
-            with contestant() as server:
-                os.sched_setaffinity(0, cores[1:])
-                before = servers.processor_seconds(server.pid)
-                done = subprocess.run(
-                    [ping, str(server.address[1]), str(connections), str(SECONDS), str(SIZE)],
-                    capture_output=True,
-                    text=True,
-                    check=True,
+    @contextmanager
+    def stage(contestant: Contestant) -> Iterator[tuple[Running, Play]]:
+        with ExitStack() as stack:
+            with _only_on(cores[:1]):
+                server = stack.enter_context(contestant())
+            with _only_on(cores[1:]):
+                command = [ping, str(server.address[1]), str(connections), str(SIZE)]
+                clients = stack.enter_context(
+                    subprocess.Popen(
+                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                    )
                 )
-                used = servers.processor_seconds(server.pid) - before
-        finally:
-            os.sched_setaffinity(0, cores)
-        answers, seconds = map(float, done.stdout.split())
-        return Measured(answers / seconds, answers / used)
+            assert clients.stdin is not None
+            assert clients.stdout is not None
+            given, answer = clients.stdin, clients.stdout
 
-    return measure
+            def play(seconds: float) -> tuple[float, float]:
+                print(seconds, file=given, flush=True)
+                answers, took = map(float, answer.readline().split())
+                return answers, took
+
+            yield server, play
+
+    return stage
+
+
+@contextmanager
+def _only_on(cores: list[int]) -> Iterator[None]:
+    """What is started in the block runs on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
@@ -215,7 +262,6 @@ def greenlets(rounds: int) -> None:
 
 def memory(_rounds: int, connections: int = 10_000) -> None:
     """What an open connection costs a worker in each mode; threads with fewer."""
-    _allow_descriptors(connections + 100)
     room = ["--connections", str(connections + 50)]
     for what, handler, settings, count in (
         ("greenlets", "handle", ["--mode", "greenlets", *room], connections),
@@ -272,6 +318,7 @@ if __name__ == "__main__":
         f"{os.cpu_count()} CPUs, {platform.system()} {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()}"
     )
+    _allow_descriptors(DESCRIPTORS)
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
     chosen = [word for word in words if word in FIGURES]
     for name in chosen or FIGURES:

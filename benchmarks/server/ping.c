@@ -1,6 +1,7 @@
 /* Clients that stay connected and play ping-pong, all in one thread over epoll; load.py in C.
 
-   ping PORT CONNECTIONS SECONDS SIZE: prints the answers received and the seconds that it took. */
+   ping PORT CONNECTIONS SIZE: for each line, which says for how many seconds they shall play, it
+   prints the answers received and the seconds that it took. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -20,8 +21,8 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
-    int port = atoi(argv[1]), connections = atoi(argv[2]), size = atoi(argv[4]), on = 1;
+    if (argc != 4) return 2;
+    int port = atoi(argv[1]), connections = atoi(argv[2]), size = atoi(argv[3]), on = 1;
     static char buffer[LARGEST];
     static int missing[LARGEST];
     struct epoll_event events[BATCH];
@@ -35,30 +36,34 @@ int main(int argc, char **argv) {
         struct epoll_event its = {.events = EPOLLIN, .data.fd = fd};
         epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &its);
     }
-    double start = now(), end = start + atof(argv[3]);
-    long answers = 0;
-    int playing = connections;
     memset(buffer, 'x', sizeof buffer);
-    for (int i = 0; i < connections; i++) {
-        missing[fds[i]] = size;
-        if (send(fds[i], buffer, size, 0) != size) return 1;
-    }
-    while (playing) {
-        int count = epoll_wait(epoll, events, BATCH, PATIENCE);
-        if (count <= 0) return 1; /* the server hangs */
-        int over = now() >= end;
-        for (int i = 0; i < count; i++) {
-            int fd = events[i].data.fd;
-            ssize_t got = recv(fd, buffer, size, MSG_DONTWAIT);
-            if (got <= 0) return 1;
-            missing[fd] -= got;
-            if (missing[fd]) continue;
-            answers++;
-            missing[fd] = size;
-            if (over) playing--;
-            else if (send(fd, buffer, size, 0) != size) return 1;
+    char line[64];
+    while (fgets(line, sizeof line, stdin)) {
+        double start = now(), end = start + atof(line);
+        long answers = 0;
+        int playing = connections;
+        for (int i = 0; i < connections; i++) {
+            missing[fds[i]] = size;
+            if (send(fds[i], buffer, size, 0) != size) return 1;
         }
+        while (playing) {
+            int count = epoll_wait(epoll, events, BATCH, PATIENCE);
+            if (count <= 0) return 1; /* the server hangs */
+            int over = now() >= end;
+            for (int i = 0; i < count; i++) {
+                int fd = events[i].data.fd;
+                ssize_t got = recv(fd, buffer, size, MSG_DONTWAIT);
+                if (got <= 0) return 1;
+                missing[fd] -= got;
+                if (missing[fd]) continue;
+                answers++;
+                missing[fd] = size;
+                if (over) playing--;
+                else if (send(fd, buffer, size, 0) != size) return 1;
+            }
+        }
+        printf("%ld %f\n", answers, now() - start);
+        fflush(stdout);
     }
-    printf("%ld %f\n", answers, now() - start);
     return 0;
 }

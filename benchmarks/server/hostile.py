@@ -10,7 +10,6 @@ request at a time. The two cases alternate.
 from __future__ import annotations
 
 import itertools
-import resource
 import socket
 import statistics
 import sys
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import servers
+
+from manycore.base import descriptors
 
 SILENT, GOOD, ROUNDS, SECONDS = 2000, 32, 7, 1.5
 MANY_THREADS = ["--threads", "2100"]
@@ -124,8 +125,7 @@ def let_rest(pid: int) -> None:
 
 
 def main() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * SILENT + 1000), hard))
+    descriptors.allow(2 * SILENT + 1000)
     for mode in sys.argv[1:] or MODES:
         handler, settings = MODES[mode]
         ratios = []

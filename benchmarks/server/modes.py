@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shutil
 import socket
 import statistics
@@ -17,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TypeAlias
@@ -25,6 +24,8 @@ from typing import TypeAlias
 import servers
 from load import connect, ping_pong
 from servers import HERE, Running
+
+from manycore.base import descriptors
 
 WORKERS = 2
 DESCRIPTORS = 20_000  # of all clients, and of a peer that does not ask for more itself
@@ -74,13 +75,16 @@ def compare(what: str, contestants: dict[str, Contestant], stage: Stage, rounds:
                 name: stack.enter_context(stage(contestants[name]))
                 for name in _in_turn(names, number)
             }
+            for _, play in staged.values():
+                play(WARM_UP)
             turns: dict[str, list[Measured]] = {name: [] for name in names}
             for turn in range(TURNS):
                 for name in _in_turn(names, turn):
-                    turns[name].append(_measure(*staged[name], warm=turn > 0))
+                    turns[name].append(_measure(*staged[name]))
         for name in names:
-            rates, thrifts = zip(*map(astuple, turns[name]), strict=True)
-            found[name].append(Measured(statistics.median(rates), statistics.median(thrifts)))
+            rate = statistics.median(one.rate for one in turns[name])
+            thrift = statistics.median(one.thrift for one in turns[name])
+            found[name].append(Measured(rate, thrift))
         said = ", ".join(f"{name} {found[name][-1].rate:7.0f}/s" for name in names)
         print(f"  {what}, round {number + 1}: {said}")
     _say_ratios(what, {name: [one.rate for one in found[name]] for name in names})
@@ -90,9 +94,7 @@ def compare(what: str, contestants: dict[str, Contestant], stage: Stage, rounds:
     )
 
 
-def _measure(server: Running, play: Play, *, warm: bool) -> Measured:
-    if not warm:
-        play(WARM_UP)
+def _measure(server: Running, play: Play) -> Measured:
     before = servers.processor_seconds(server.pid)
     answers, seconds = play(SECONDS)
     return Measured(answers / seconds, answers / (servers.processor_seconds(server.pid) - before))
@@ -302,11 +304,6 @@ def _private_bytes(pid: int) -> int:
         return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_"))
 
 
-def _allow_descriptors(wanted: int) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-
-
 FIGURES: dict[str, Callable[[int], None]] = {
     "asyncio": loops,
     "greenlets": greenlets,
@@ -318,7 +315,7 @@ if __name__ == "__main__":
         f"{os.cpu_count()} CPUs, {platform.system()} {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()}"
     )
-    _allow_descriptors(DESCRIPTORS)
+    descriptors.allow(DESCRIPTORS)
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
     chosen = [word for word in words if word in FIGURES]
     for name in chosen or FIGURES:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from eventually import eventually
+from manycore.base import descriptors
 from manycore.base.signals import Inbox, blocked, captured, ignore
 
 USR1, USR2, HUP, TERM = signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM
@@ -55,6 +56,19 @@ def handling(signum: signal.Signals, handler: signal.Handlers) -> Iterator[None]
         yield
     finally:
         signal.signal(signum, before)
+
+
+@contextmanager
+def waking() -> Iterator[int]:
+    """What an event loop around the block does; gives its wake-up descriptor."""
+    reader, writer = descriptors.pipe()
+    before = signal.set_wakeup_fd(writer)
+    try:
+        yield writer
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
 
 
 class TestCaptured:
@@ -182,9 +196,7 @@ class TestRestored:
     @pytest.mark.parametrize("leave", ["normally", "by an exception"])
     def test_the_wakeup_descriptor(self, leave: str) -> None:
         """An event loop around the block finds its own again."""
-        reader, writer = os.pipe2(os.O_NONBLOCK)
-        before = signal.set_wakeup_fd(writer)
-        try:
+        with waking() as writer:
             try:
                 with captured(USR1) as inbox:
                     assert wakeup() == inbox.writer
@@ -193,10 +205,6 @@ class TestRestored:
             except LookupError:
                 pass
             assert wakeup() == writer
-        finally:
-            signal.set_wakeup_fd(before)
-            os.close(reader)
-            os.close(writer)
 
     def test_blocks_in_blocks(self) -> None:
         """The inner takes, then the outer again, and nothing of either is left."""
@@ -294,15 +302,8 @@ class TestForked:
             inbox.use_defaults()
             return signal.getsignal(USR1) is signal.SIG_DFL and wakeup() == -1
 
-        reader, writer = os.pipe2(os.O_NONBLOCK)
-        before = signal.set_wakeup_fd(writer)
-        try:
-            with handling(USR1, signal.SIG_IGN), captured(USR1) as inbox:
-                assert in_child(look) == 0
-        finally:
-            signal.set_wakeup_fd(before)
-            os.close(reader)
-            os.close(writer)
+        with waking(), handling(USR1, signal.SIG_IGN), captured(USR1) as inbox:
+            assert in_child(look) == 0
 
     def test_a_child_of_another_thread(self) -> None:
         """It is as one of the main thread; a child that leaves the block does no harm."""
